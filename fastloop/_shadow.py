@@ -1,0 +1,57 @@
+"""isinstance() for user subclasses of the native Future and Task.
+
+``isinstance(obj, cls)`` falls back on ``obj.__class__``.  For our own types that
+is asyncio's class; for a subclass it has to be the subclass to whoever uses it and a
+subclass of asyncio's to isinstance(): a shadow, which derives from asyncio's class
+and otherwise stands for the user's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import Any
+
+
+class _Shadow(type):
+    """A class that compares equal to the one it shadows and forwards to it."""
+
+    _real: type
+
+    def __getattribute__(cls, name: str) -> Any:
+        if name in ("_real", "__mro__", "__bases__", "__class__", "__dict__"):
+            return super().__getattribute__(name)
+        return getattr(super().__getattribute__("_real"), name)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls._real(*args, **kwargs)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is cls._real
+
+    def __hash__(cls) -> int:
+        return hash(cls._real)
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls._real)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, cls._real)
+
+    def __repr__(cls) -> str:
+        return repr(cls._real)
+
+
+_shadows: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
+_stock_future = asyncio.Future
+_stock_task = asyncio.Task
+
+
+def class_for_isinstance(cls: type) -> type:
+    """Return what ``__class__`` answers for instances of a subclass ``cls``."""
+    shadow = _shadows.get(cls)
+    if shadow is None:
+        base = _stock_task if hasattr(cls, "get_coro") else _stock_future
+        shadow = _Shadow(cls.__name__, (base,), {"__slots__": (), "_real": cls})
+        _shadows[cls] = shadow
+    return shadow

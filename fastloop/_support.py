@@ -1,0 +1,259 @@
+"""Cold work that the C core calls: reports, reprs, warnings, Python sockets.
+
+The C code looks these names up once, at import (FL_STATE_SUPPORT in
+src/base/state.h), and calls them by position.  Nothing here runs per callback,
+per step or per packet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import inspect
+import reprlib
+import socket
+import sys
+import warnings
+from asyncio import base_futures, base_tasks, constants, coroutines, format_helpers
+from asyncio.log import logger
+from asyncio.trsock import TransportSocket
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from ._shadow import class_for_isinstance
+
+if TYPE_CHECKING:
+    import traceback
+
+    from ._core import Listener
+    from .loop import Loop
+
+__all__ = ["class_for_isinstance"]
+
+future_repr = base_futures._future_repr
+task_repr = base_tasks._task_repr
+iscoroutine = coroutines.iscoroutine
+
+address_families = {int(member): member for member in socket.AddressFamily}
+socket_kinds = {int(member): member for member in socket.SocketKind}
+
+
+# --- debug mode ---------------------------------------------------------------
+
+
+def extract_stack() -> traceback.StackSummary:
+    """Return the stack of the Python code that called into C."""
+    return format_helpers.extract_stack(sys._getframe(1))
+
+
+def check_callback(callback: object, method: str) -> None:
+    """Raise TypeError for what cannot be a callback of ``method``."""
+    if coroutines.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+        raise TypeError(f"coroutines cannot be used with {method}()")
+    if not callable(callback):
+        raise TypeError(
+            f"a callable object was expected by {method}(), got {callback!r}"
+        )
+
+
+def log_slow(loop: Loop, what: Any, seconds: float) -> None:
+    """Warn of a Handle, or a Task whose step it was, that took too long."""
+    if seconds < loop.slow_callback_duration:
+        return
+    if isinstance(what, asyncio.Handle):
+        owner = getattr(what._callback, "__self__", None)
+        if isinstance(owner, asyncio.Task):
+            what = owner
+    logger.warning("Executing %r took %.3f seconds", what, seconds)
+
+
+# --- tasks --------------------------------------------------------------------
+
+
+def task_get_stack(task: asyncio.Task[Any], *, limit: int | None = None) -> list[Any]:
+    return base_tasks._task_get_stack(task, limit)
+
+
+def task_print_stack(
+    task: asyncio.Task[Any], *, limit: int | None = None, file: Any = None
+) -> None:
+    base_tasks._task_print_stack(task, limit, file)
+
+
+def create_task_by_factory(
+    loop: Loop,
+    factory: Callable[..., Any],
+    coro: Coroutine[Any, Any, Any],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Call a task factory as the running Python's asyncio calls it.
+
+    From 3.14 it gets every keyword; before, the name is set afterwards, and a
+    context is passed only where there is one.
+    """
+    if sys.version_info >= (3, 14):
+        return factory(loop, coro, **kwargs)
+    name = kwargs.pop("name", None)
+    if kwargs.get("context", True) is None:
+        del kwargs["context"]
+    task = factory(loop, coro, **kwargs)
+    if name is not None:
+        task.set_name(name)
+    return task
+
+
+if sys.version_info >= (3, 12):
+    swap_current_task = asyncio.tasks._swap_current_task
+else:
+
+    def swap_current_task(loop: Any, task: Any) -> Any:
+        tasks = asyncio.tasks._current_tasks
+        previous = tasks.pop(loop, None)
+        if task is not None:
+            tasks[loop] = task
+        return previous
+
+
+def set_result_unless_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+# --- callbacks that failed ------------------------------------------------------
+
+_SOURCE_TAKES_DEBUG = (
+    "debug" in inspect.signature(format_helpers._format_callback_source).parameters
+)
+
+
+def _callback_source(callback: Any, args: Any, debug: bool) -> str:
+    if _SOURCE_TAKES_DEBUG:
+        return format_helpers._format_callback_source(callback, args, debug=debug)
+    return format_helpers._format_callback_source(callback, args)
+
+
+def callback_failed(loop: Loop, handle: asyncio.Handle, exc: BaseException) -> None:
+    """Tell the loop's exception handler what a Handle's callback raised."""
+    source = _callback_source(handle._callback, handle._args, loop.get_debug())
+    context = {
+        "message": f"Exception in callback {source}",
+        "exception": exc,
+        "handle": handle,
+    }
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    loop.call_exception_handler(context)
+
+
+def handle_repr(handle: Any) -> str:
+    """Return the repr of a Handle or TimerHandle, worded as asyncio's."""
+    info = [handle.__class__.__name__]
+    if handle._cancelled:
+        info.append("cancelled")
+    if isinstance(handle, asyncio.TimerHandle):
+        info.append(f"when={handle.when()}")
+    if handle._callback is not None:
+        debug = handle._loop.get_debug()
+        info.append(_callback_source(handle._callback, handle._args, debug))
+    if handle._source_traceback:
+        frame = handle._source_traceback[-1]
+        info.append(f"created at {frame[0]}:{frame[1]}")
+    return f"<{' '.join(info)}>"
+
+
+# --- transports and servers -----------------------------------------------------
+
+
+@reprlib.recursive_repr()
+def transport_repr(transport: Any) -> str:
+    """Return the repr of a transport, worded as asyncio's."""
+    info = [type(transport).__name__]
+    fd = transport._sock_fd
+    if fd < 0:
+        info.append("closed")
+    else:
+        if transport.is_closing():
+            info.append("closing")
+        info.append(f"fd={fd}")
+        info.append(f"read={'polling' if transport.is_reading() else 'idle'}")
+        size = transport._unsent
+        state = "polling" if size else "idle"
+        info.append(f"write=<{state}, bufsize={size}>")
+    return f"<{' '.join(info)}>"
+
+
+def transport_fatal_error(
+    transport: Any, exc: BaseException, message: str, protocol: Any
+) -> None:
+    """Report what ends a connection: a broken one is nothing to report."""
+    loop = transport._loop
+    if isinstance(exc, OSError):
+        if loop.get_debug():
+            logger.debug("%r: %s", transport, message, exc_info=exc)
+        return
+    loop.call_exception_handler(
+        {
+            "message": message,
+            "exception": exc,
+            "transport": transport,
+            "protocol": protocol,
+        }
+    )
+
+
+def make_socket(fd: int, family: int) -> TransportSocket:
+    """Return a socket object for a descriptor that a transport owns."""
+    if family in (socket.AF_INET, socket.AF_INET6):
+        sock = socket.socket(
+            family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=fd
+        )
+    else:
+        sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return hold_socket(sock)
+
+
+def hold_socket(sock: socket.socket) -> TransportSocket:
+    """Keep a socket that a transport has taken over from closing its descriptor.
+
+    Counting as one more file made from it defers ``sock.close()`` until the
+    transport lets go of it.
+    """
+    if isinstance(sock, socket.socket):
+        sock._io_refs += 1  # type: ignore[attr-defined]
+    return TransportSocket(sock)
+
+
+def release_socket(held: TransportSocket) -> None:
+    """Let the socket object forget the descriptor, which is closed right after."""
+    held._sock.detach()
+
+
+def warn_send_failed() -> None:
+    logger.warning("socket.send() raised exception.")
+
+
+def warn_unclosed(transport: object) -> None:
+    warnings.warn(
+        f"unclosed transport {transport!r}", ResourceWarning, source=transport
+    )
+
+
+_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+def accept_failed(listener: Listener, sock: socket.socket, exc: OSError) -> None:
+    """Report a failing accept(); after a shortage try again in a second."""
+    shortage = exc.errno in _SHORTAGES
+    loop = listener.loop
+    loop.call_exception_handler(
+        {
+            "message": "socket.accept() out of system resource"
+            if shortage
+            else "socket.accept() failed",
+            "exception": exc,
+            "socket": TransportSocket(sock),
+        }
+    )
+    if shortage:
+        loop.call_later(constants.ACCEPT_RETRY_DELAY, listener.resume)

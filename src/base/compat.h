@@ -1,0 +1,96 @@
+/* Differences between CPython 3.11 and 3.15, one inline function each.
+
+   The newest name of the C API is used throughout the code; where the running
+   version is older, this file supplies it under an fl_ name. */
+#ifndef FL_BASE_COMPAT_H
+#define FL_BASE_COMPAT_H
+
+#include "base/common.h"
+
+#define FL_PY312 (PY_VERSION_HEX >= 0x030c0000)
+#define FL_PY313 (PY_VERSION_HEX >= 0x030d0000)
+#define FL_PY314 (PY_VERSION_HEX >= 0x030e0000)
+#define FL_PY315 (PY_VERSION_HEX >= 0x030f0000)
+
+#if !FL_PY312
+#  include <structmember.h>
+#  define Py_T_PYSSIZET T_PYSSIZET
+#  define Py_READONLY   READONLY
+#endif
+
+/* Take the raised exception, normalised and with its traceback: NULL if none. */
+static inline PyObject *
+fl_err_take(void)
+{
+#if FL_PY312
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (tb != NULL) {
+        PyException_SetTraceback(value, tb);
+        Py_DECREF(tb);
+    }
+    Py_DECREF(type);
+    return value;
+#endif
+}
+
+/* Raise exc (NULL: clear).  Steals exc. */
+static inline void
+fl_err_give(FL_STEALS(1) PyObject *exc)
+{
+#if FL_PY312
+    PyErr_SetRaisedException(exc);
+#else
+    if (exc == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    PyErr_Restore(Py_NewRef(Py_TYPE(exc)), exc, PyException_GetTraceback(exc));
+#endif
+}
+
+/* Like getattr(o, name, None) that tells absence apart: 1 found (*res is a new
+   reference), 0 absent (*res is NULL), -1 error. */
+static inline int
+fl_getattr_optional(PyObject *o, PyObject *name, PyObject **res)
+{
+#if FL_PY313
+    return PyObject_GetOptionalAttr(o, name, res);
+#else
+    *res = PyObject_GetAttr(o, name);
+    if (*res != NULL) {
+        return 1;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+#endif
+}
+
+/* The name of a type without its module. */
+static inline const char *
+fl_type_name(const PyTypeObject *type)
+{
+    const char *dot = strrchr(type->tp_name, '.');
+    return dot == NULL ? type->tp_name : dot + 1;
+}
+
+static inline bool
+fl_interpreter_finalizing(void)
+{
+#if FL_PY313
+    return Py_IsFinalizing();
+#else
+    return _Py_IsFinalizing();
+#endif
+}
+
+#endif

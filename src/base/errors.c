@@ -1,0 +1,28 @@
+#include "base/errors.h"
+
+PyObject *
+fl_uv_error(int rc)
+{
+    FL_ASSERT(rc < 0);
+    int number = -rc;
+    /* codes that libuv made up (UV_EOF, UV_EAI_*) have no errno */
+    const char *text = number < 3000 ? strerror(number) : uv_strerror(rc);
+    return PyObject_CallFunction(PyExc_OSError, "is", number, text);
+}
+
+PyObject *
+fl_raise_uv(int rc)
+{
+    PyObject *exc = fl_uv_error(rc);
+    if (exc != NULL) {
+        fl_err_give(exc);
+    }
+    return NULL;
+}
+
+bool
+fl_exception_is_fatal(PyObject *exc)
+{
+    return PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt)
+           || PyErr_GivenExceptionMatches(exc, PyExc_SystemExit);
+}

@@ -1,0 +1,137 @@
+#include "base/heap.h"
+
+#define ARITY 4u
+
+#ifdef FL_DEBUG
+#  define INITIAL 4u
+#else
+#  define INITIAL 64u
+#endif
+
+static inline bool
+before(const struct fl_heap_item *a, const struct fl_heap_item *b)
+{
+    return a->key < b->key || (a->key == b->key && a->order < b->order);
+}
+
+static inline void
+place(struct fl_heap *heap, uint32_t i, struct fl_heap_item item)
+{
+    heap->items[i] = item;
+    item.node->index = i;
+}
+
+/* Move the hole at i up until item fits, then fill it. */
+static void
+sift_up(struct fl_heap *heap, uint32_t i, struct fl_heap_item item)
+{
+    while (i > 0) {
+        uint32_t parent = (i - 1) / ARITY;
+        if (!before(&item, &heap->items[parent])) {
+            break;
+        }
+        place(heap, i, heap->items[parent]);
+        i = parent;
+    }
+    place(heap, i, item);
+}
+
+/* Move the hole at i down until item fits, then fill it. */
+static void
+sift_down(struct fl_heap *heap, uint32_t i, struct fl_heap_item item)
+{
+    for (;;) {
+        uint64_t first = (uint64_t)i * ARITY + 1;
+        if (first >= heap->count) {
+            break;
+        }
+        uint32_t best = (uint32_t)first;
+        uint64_t end = first + ARITY;
+        if (end > heap->count) {
+            end = heap->count;
+        }
+        for (uint32_t c = best + 1; c < end; c++) {
+            if (before(&heap->items[c], &heap->items[best])) {
+                best = c;
+            }
+        }
+        if (!before(&heap->items[best], &item)) {
+            break;
+        }
+        place(heap, i, heap->items[best]);
+        i = best;
+    }
+    place(heap, i, item);
+}
+
+static int
+grow(struct fl_heap *heap)
+{
+    uint32_t size = heap->size ? heap->size * 2 : INITIAL;
+    struct fl_heap_item *items = NULL;
+    if (size > heap->size && size < FL_HEAP_OUT) {
+        items = PyMem_Realloc(heap->items,
+                              (size_t)size * sizeof(struct fl_heap_item));
+    }
+    if (items == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    heap->items = items;
+    heap->size = size;
+    return 0;
+}
+
+int
+fl_heap_push(struct fl_heap *heap, struct fl_heap_node *node, double key)
+{
+    FL_ASSERT(node->index == FL_HEAP_OUT);
+    if (heap->count == heap->size && grow(heap) < 0) {
+        return -1;
+    }
+    struct fl_heap_item item = {key, heap->pushed++, node};
+    sift_up(heap, heap->count++, item);
+    return 0;
+}
+
+void
+fl_heap_remove(struct fl_heap *heap, struct fl_heap_node *node)
+{
+    uint32_t i = node->index;
+    FL_ASSERT(i < heap->count && heap->items[i].node == node);
+    node->index = FL_HEAP_OUT;
+    struct fl_heap_item last = heap->items[--heap->count];
+    if (last.node == node) {
+        return;
+    }
+    if (i > 0 && before(&last, &heap->items[(i - 1) / ARITY])) {
+        sift_up(heap, i, last);
+    }
+    else {
+        sift_down(heap, i, last);
+    }
+}
+
+void
+fl_heap_free(struct fl_heap *heap)
+{
+    FL_ASSERT(heap->count == 0);
+    PyMem_Free(heap->items);
+    heap->items = NULL;
+    heap->size = 0;
+}
+
+bool
+fl_heap_consistent(const struct fl_heap *heap)
+{
+    for (uint32_t i = 0; i < heap->count; i++) {
+        if (heap->items[i].node->index != i) {
+            return false;
+        }
+        if (i > 0
+            && before(&heap->items[i], &heap->items[(i - 1) / ARITY])) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,134 @@
+#include "base/state.h"
+
+FL_BORROWED fl_state *
+fl_state_of_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &fl_module_def);
+    FL_ASSERT(module != NULL);
+    return fl_state_of_module(module);
+}
+
+static PyObject *
+import_attribute(const char *module_name, const char *attribute)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    if (module == NULL) {
+        return NULL;
+    }
+    PyObject *value = PyObject_GetAttrString(module, attribute);
+    Py_DECREF(module);
+    return value;
+}
+
+/* A trailing underscore keeps a name apart from a C keyword: drop it. */
+static PyObject *
+intern(const char *name)
+{
+    size_t size = strlen(name);
+    size -= name[size - 1] == '_';
+    PyObject *str = PyUnicode_FromStringAndSize(name, (Py_ssize_t)size);
+    if (str != NULL) {
+        PyUnicode_InternInPlace(&str);
+    }
+    return str;
+}
+
+static int
+init_objects(fl_state *st)
+{
+#define X(name)                                                               \
+    if ((st->str.name = intern(#name)) == NULL) {                             \
+        return -1;                                                            \
+    }
+    FL_STATE_STRINGS(X)
+#undef X
+#define X(name, module, attribute)                                            \
+    if ((st->imp.name = import_attribute(module, attribute)) == NULL) {       \
+        return -1;                                                            \
+    }
+    FL_STATE_IMPORTS(X)
+#undef X
+#define X(name)                                                               \
+    if ((st->sup.name = import_attribute("fastloop._support", #name))         \
+        == NULL) {                                                            \
+        return -1;                                                            \
+    }
+    FL_STATE_SUPPORT(X)
+#undef X
+    st->context_kwnames = PyTuple_Pack(1, st->str.context);
+    if (st->context_kwnames == NULL) {
+        return -1;
+    }
+    st->coroutine_types = PySet_New(NULL);
+    return st->coroutine_types == NULL ? -1 : 0;
+}
+
+int
+fl_state_init(PyObject *module)
+{
+    fl_state *st = fl_state_of_module(module);
+    fl_list_init(&st->loops);
+    fl_list_init(&st->foreign_tasks);
+    return init_objects(st);
+}
+
+int
+fl_state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec,
+                  PyObject *base)
+{
+    FL_ASSERT(*slot == NULL);
+    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, base);
+    return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
+}
+
+int
+fl_state_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    fl_state *st = fl_state_of_module(module);
+#define X(name) Py_VISIT(st->name);
+    FL_STATE_TYPES(X)
+#undef X
+#define X(name, mod, attribute) Py_VISIT(st->imp.name);
+    FL_STATE_IMPORTS(X)
+#undef X
+#define X(name) Py_VISIT(st->sup.name);
+    FL_STATE_SUPPORT(X)
+#undef X
+    Py_VISIT(st->current_tasks);
+    Py_VISIT(st->coroutine_types);
+    return 0;
+}
+
+static void
+drain_freelists(fl_state *st)
+{
+    fl_freelist_drain(&st->futures);
+    fl_freelist_drain(&st->tasks);
+    fl_freelist_drain(&st->handles);
+    fl_freelist_drain(&st->timers);
+    fl_freelist_drain(&st->future_iters);
+    fl_freelist_drain(&st->stop_iterations);
+}
+
+int
+fl_state_clear(PyObject *module)
+{
+    fl_state *st = fl_state_of_module(module);
+    drain_freelists(st);
+#define X(name) Py_CLEAR(st->name);
+    FL_STATE_TYPES(X)
+#undef X
+#define X(name) Py_CLEAR(st->str.name);
+    FL_STATE_STRINGS(X)
+#undef X
+#define X(name, mod, attribute) Py_CLEAR(st->imp.name);
+    FL_STATE_IMPORTS(X)
+#undef X
+#define X(name) Py_CLEAR(st->sup.name);
+    FL_STATE_SUPPORT(X)
+#undef X
+    Py_CLEAR(st->context_kwnames);
+    Py_CLEAR(st->current_tasks);
+    Py_CLEAR(st->coroutine_types);
+    return 0;
+}

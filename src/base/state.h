@@ -1,0 +1,160 @@
+/* The module's state: types, interned names, what was imported from asyncio,
+   freelists.  One per interpreter; nothing of it is ever in a C global.
+
+   Adding an object means adding a line to one of the X lists; initialising,
+   traversing and clearing follow from the list. */
+#ifndef FL_BASE_STATE_H
+#define FL_BASE_STATE_H
+
+#include "base/common.h"
+#include "base/freelist.h"
+#include "base/list.h"
+
+/* Our types; each layer's init function fills in its own. */
+#define FL_STATE_TYPES(X)                                                     \
+    X(FutureIterType)                                                         \
+    X(FutureType)                                                             \
+    X(HandleType)                                                             \
+    X(ListenerType)                                                           \
+    X(LoopType)                                                               \
+    X(ServerType)                                                             \
+    X(StopIterationType)                                                      \
+    X(TCPTransportType)                                                       \
+    X(TaskType)                                                               \
+    X(TimerHandleType)
+
+/* Names used on attribute access and in calls. */
+#define FL_STATE_STRINGS(X)                                                   \
+    X(default_)                                                               \
+    X(_asyncio_future_blocking)                                               \
+    X(_loop)                                                                  \
+    X(add_done_callback)                                                      \
+    X(args)                                                                   \
+    X(buffer_updated)                                                         \
+    X(call_exception_handler)                                                 \
+    X(call_soon)                                                              \
+    X(cancel)                                                                 \
+    X(connection_lost)                                                        \
+    X(connection_made)                                                        \
+    X(context)                                                                \
+    X(coro)                                                                   \
+    X(data_received)                                                          \
+    X(eager_start)                                                            \
+    X(eof_received)                                                           \
+    X(get_buffer)                                                             \
+    X(get_debug)                                                              \
+    X(get_loop)                                                               \
+    X(high)                                                                   \
+    X(is_running)                                                             \
+    X(loop)                                                                   \
+    X(low)                                                                    \
+    X(msg)                                                                    \
+    X(name)                                                                   \
+    X(pause_writing)                                                          \
+    X(result)                                                                 \
+    X(resume_writing)                                                         \
+    X(set_name)                                                               \
+    X(throw)
+
+/* Types and exceptions of asyncio (their Python names, from where). */
+#define FL_STATE_IMPORTS(X)                                                   \
+    X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
+    X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")           \
+    X(asyncio_Future, "asyncio.futures", "Future")                            \
+    X(asyncio_Task, "asyncio.tasks", "Task")                                  \
+    X(asyncio_Handle, "asyncio.events", "Handle")                             \
+    X(asyncio_TimerHandle, "asyncio.events", "TimerHandle")                   \
+    X(asyncio_Transport, "asyncio.transports", "Transport")                   \
+    X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")              \
+    X(get_event_loop, "asyncio.events", "get_event_loop")                     \
+    X(enter_task, "asyncio.tasks", "_enter_task")                             \
+    X(leave_task, "asyncio.tasks", "_leave_task")                             \
+    X(set_running_loop, "asyncio.events", "_set_running_loop")
+
+/* Functions of fastloop/_support.py: cold work that C calls by position. */
+#define FL_STATE_SUPPORT(X)                                                   \
+    X(accept_failed)                                                          \
+    X(address_families)                                                       \
+    X(callback_failed)                                                        \
+    X(check_callback)                                                         \
+    X(class_for_isinstance)                                                   \
+    X(create_task_by_factory)                                                 \
+    X(extract_stack)                                                          \
+    X(future_repr)                                                            \
+    X(handle_repr)                                                            \
+    X(hold_socket)                                                            \
+    X(iscoroutine)                                                            \
+    X(log_slow)                                                               \
+    X(make_socket)                                                            \
+    X(release_socket)                                                         \
+    X(set_result_unless_done)                                                 \
+    X(socket_kinds)                                                           \
+    X(swap_current_task)                                                      \
+    X(task_get_stack)                                                         \
+    X(task_print_stack)                                                       \
+    X(task_repr)                                                              \
+    X(transport_fatal_error)                                                  \
+    X(transport_repr)                                                         \
+    X(warn_send_failed)                                                       \
+    X(warn_unclosed)
+
+typedef struct fl_state {
+#define X(name) PyTypeObject *name;
+    FL_STATE_TYPES(X)
+#undef X
+    struct {
+#define X(name) PyObject *name;
+        FL_STATE_STRINGS(X)
+#undef X
+    } str;
+    struct {
+#define X(name, module, attribute) PyObject *name;
+        FL_STATE_IMPORTS(X)
+#undef X
+    } imp;
+    struct {
+#define X(name) PyObject *name;
+        FL_STATE_SUPPORT(X)
+#undef X
+    } sup;
+
+    PyObject *context_kwnames; /* ("context",) for vectorcalls */
+    PyObject *current_tasks;   /* asyncio's {loop: task}; NULL from 3.14 */
+    PyObject *coroutine_types; /* set: types that iscoroutine() accepted */
+
+    Py_ssize_t running_task_offset; /* in the thread state; 0: not known */
+    uint64_t task_names;            /* how many Task-N were handed out */
+    uint64_t fork_generation;       /* how many forks led to this process */
+
+    struct fl_list loops;         /* FLLoop.node of every initialised loop */
+    struct fl_list foreign_tasks; /* FLTask.node of tasks on other loops */
+
+    struct fl_freelist futures;
+    struct fl_freelist tasks;
+    struct fl_freelist handles;
+    struct fl_freelist timers;
+    struct fl_freelist future_iters;
+    struct fl_freelist stop_iterations;
+} fl_state;
+
+extern struct PyModuleDef fl_module_def;
+
+/* The state belonging to one of our types or a subclass of one; never NULL
+   while an instance lives. */
+FL_BORROWED fl_state *fl_state_of_type(PyTypeObject *type);
+
+static inline fl_state *
+fl_state_of_module(PyObject *module)
+{
+    return (fl_state *)PyModule_GetState(module);
+}
+
+int fl_state_init(PyObject *module);
+int fl_state_traverse(PyObject *module, visitproc visit, void *arg);
+int fl_state_clear(PyObject *module);
+
+/* Create a heap type of the module and store it in *slot; -1 on error. */
+int fl_state_add_type(PyObject *module, PyTypeObject **slot,
+                      PyType_Spec *spec, PyObject *base);
+
+#endif

@@ -1,0 +1,382 @@
+/* Who is told when a future is done.
+
+   On our loop, a single waiting task goes straight to the ready ring; anything
+   else queues the future itself once, and its callbacks run in order when its
+   turn comes, which is where asyncio would have put them one by one.  On any
+   other loop each callback is handed to loop.call_soon().
+
+   Beware: comparing callbacks, calling them, and a foreign call_soon() all run
+   code that may add or remove callbacks of this very future. */
+#include "core/future.h"
+
+#include "core/registry.h"
+#include "core/report.h"
+#include "core/task.h"
+
+/* --- the list ----------------------------------------------------------------- */
+
+static Py_ssize_t
+count(const FLFuture *fut)
+{
+    return (fut->first.call != NULL) + (fut->more ? fut->more->count : 0);
+}
+
+static struct fl_callback *
+entry(FLFuture *fut, Py_ssize_t i)
+{
+    if (fut->first.call != NULL) {
+        return i == 0 ? &fut->first : &fut->more->items[i - 1];
+    }
+    return &fut->more->items[i];
+}
+
+static FL_COLD int
+reserve(FLFuture *fut)
+{
+    Py_ssize_t size = fut->more ? fut->more->size * 2 : 4;
+    size_t bytes = sizeof(struct fl_callbacks)
+                   + (size_t)size * sizeof(struct fl_callback);
+    struct fl_callbacks *more = PyMem_Realloc(fut->more, bytes);
+    if (more == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (fut->more == NULL) {
+        more->count = 0;
+        more->next = 0;
+    }
+    more->size = size;
+    fut->more = more;
+    return 0;
+}
+
+static int
+append(FLFuture *fut, PyObject *call, PyObject *context)
+{
+    struct fl_callback *slot = &fut->first;
+    if (slot->call != NULL || fut->more != NULL) {
+        if ((fut->more == NULL || fut->more->count == fut->more->size)
+            && reserve(fut) < 0) {
+            return -1;
+        }
+        slot = &fut->more->items[fut->more->count++];
+    }
+    slot->call = Py_NewRef(call);
+    slot->context = Py_XNewRef(context);
+    return 0;
+}
+
+/* Take entry i out; the references pass to the caller. */
+static struct fl_callback
+take(FLFuture *fut, Py_ssize_t i)
+{
+    struct fl_callback *slot = entry(fut, i);
+    struct fl_callback taken = *slot;
+    if (slot == &fut->first) {
+        fut->first = (struct fl_callback){NULL, NULL};
+        return taken;
+    }
+    struct fl_callbacks *more = fut->more;
+    Py_ssize_t at = slot - more->items;
+    more->count--;
+    for (Py_ssize_t k = at; k < more->count; k++) {
+        more->items[k] = more->items[k + 1];
+    }
+    if (more->count == 0) {
+        PyMem_Free(more);
+        fut->more = NULL;
+    }
+    return taken;
+}
+
+static void
+release(struct fl_callback *callback)
+{
+    Py_CLEAR(callback->call);
+    Py_CLEAR(callback->context);
+}
+
+static void
+free_list(struct fl_callbacks *more)
+{
+    for (Py_ssize_t i = more->next; i < more->count; i++) {
+        release(&more->items[i]);
+    }
+    PyMem_Free(more);
+}
+
+void
+fl_future_clear_callbacks(FLFuture *fut)
+{
+    struct fl_callbacks *more = fut->more;
+    fut->more = NULL;
+    release(&fut->first);
+    if (more != NULL) {
+        free_list(more);
+    }
+}
+
+int
+fl_future_traverse_callbacks(FLFuture *fut, visitproc visit, void *arg)
+{
+    Py_VISIT(fut->first.call);
+    Py_VISIT(fut->first.context);
+    for (Py_ssize_t i = fut->more ? fut->more->next : 0;
+         fut->more != NULL && i < fut->more->count; i++) {
+        Py_VISIT(fut->more->items[i].call);
+        Py_VISIT(fut->more->items[i].context);
+    }
+    return 0;
+}
+
+/* --- adding and removing --------------------------------------------------------- */
+
+/* loop.call_soon(call, *args, context=context) on a loop that is not ours, or
+   on ours through its public door. */
+static int
+call_soon(FLFuture *fut, PyObject *call, PyObject *arg, PyObject *context)
+{
+    fl_state *st = fl_future_state(fut);
+    PyObject *stack[] = {NULL, fut->loop, call, arg, context};
+    size_t nargs = 3;
+    if (arg == NULL) {
+        stack[3] = context;
+        nargs = 2;
+    }
+    PyObject *handle = PyObject_VectorcallMethod(
+        st->str.call_soon, stack + 1, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET,
+        st->context_kwnames);
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
+/* Schedule one callback of a future that is done. */
+static int
+schedule(FLFuture *fut, const struct fl_callback *callback)
+{
+    if (callback->context == NULL) {
+        return fl_task_wake_soon((FLTask *)callback->call, fut);
+    }
+    return call_soon(fut, callback->call, (PyObject *)fut, callback->context);
+}
+
+int
+fl_future_add_callback(FLFuture *fut, PyObject *call, PyObject *context)
+{
+    if (fl_future_done(fut)) {
+        return call_soon(fut, call, (PyObject *)fut, context);
+    }
+    return append(fut, call, context);
+}
+
+/* HOT */
+int
+fl_future_add_waiter(FLFuture *fut, struct FLTask *task)
+{
+    FL_ASSERT(!fl_future_done(fut));
+    return append(fut, (PyObject *)task, NULL);
+}
+
+Py_ssize_t
+fl_future_remove_callback(FLFuture *fut, PyObject *call)
+{
+    Py_ssize_t removed = 0;
+    Py_ssize_t i = 0;
+    while (!fl_future_done(fut) && i < count(fut)) {
+        struct fl_callback *slot = entry(fut, i);
+        if (slot->context == NULL) {
+            i++;
+            continue;
+        }
+        PyObject *candidate = Py_NewRef(slot->call);
+        int same = PyObject_RichCompareBool(candidate, call, Py_EQ);
+        Py_DECREF(candidate);
+        if (same < 0) {
+            return -1;
+        }
+        /* Beware: the comparison may have changed the list. */
+        if (same && !fl_future_done(fut) && i < count(fut)
+            && entry(fut, i)->call == candidate) {
+            struct fl_callback taken = take(fut, i);
+            release(&taken);
+            removed++;
+            continue;
+        }
+        i++;
+    }
+    return removed;
+}
+
+PyObject *
+fl_future_list_callbacks(FLFuture *fut)
+{
+    Py_ssize_t n = fl_future_done(fut) ? 0 : count(fut);
+    if (n == 0) {
+        Py_RETURN_NONE;
+    }
+    PyObject *list = PyList_New(n);
+    if (list == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        struct fl_callback *slot = entry(fut, i);
+        PyObject *pair;
+        if (slot->context != NULL) {
+            pair = PyTuple_Pack(2, slot->call, slot->context);
+        }
+        else {
+            FLTask *task = (FLTask *)slot->call;
+            PyObject *wakeup = fl_task_wakeup_method(task);
+            pair = wakeup == NULL ? NULL
+                                  : PyTuple_Pack(2, wakeup, task->context);
+            Py_XDECREF(wakeup);
+        }
+        if (pair == NULL) {
+            Py_DECREF(list);
+            return NULL;
+        }
+        PyList_SET_ITEM(list, i, pair);
+    }
+    return list;
+}
+
+#if FL_PY314
+/* The task behind a callback, if it is one that waits: ours, or the bound
+   task_wakeup that asyncio's own tasks use. */
+static PyObject *
+waiting_task(fl_state *st, const struct fl_callback *callback)
+{
+    if (callback->context == NULL) {
+        return callback->call;
+    }
+    if (!PyCFunction_Check(callback->call)) {
+        return NULL;
+    }
+    PyObject *self = PyCFunction_GET_SELF(callback->call);
+    bool is_task =
+        self != NULL
+        && PyType_IsSubtype(Py_TYPE(self),
+                            (PyTypeObject *)st->imp.asyncio_Task);
+    return is_task ? self : NULL;
+}
+
+int
+fl_future_add_waiting_tasks(FLFuture *fut, PyObject *set)
+{
+    fl_state *st = fl_future_state(fut);
+    Py_ssize_t n = fl_future_done(fut) ? 0 : count(fut);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *task = waiting_task(st, entry(fut, i));
+        if (task != NULL && PySet_Add(set, task) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+#endif
+
+/* --- when the future is done -------------------------------------------------------- */
+
+/* Not our loop: each callback through call_soon(), in order.  After an error the
+   rest is dropped, as asyncio does. */
+static FL_COLD int
+schedule_each(FLFuture *fut)
+{
+    /* Beware: call_soon() may do anything to fut: detach the list first. */
+    struct fl_callback first = fut->first;
+    struct fl_callbacks *more = fut->more;
+    fut->first = (struct fl_callback){NULL, NULL};
+    fut->more = NULL;
+    int status = first.call == NULL ? 0 : schedule(fut, &first);
+    release(&first);
+    for (Py_ssize_t i = 0; more != NULL && status == 0 && i < more->count;
+         i++) {
+        status = schedule(fut, &more->items[i]);
+    }
+    if (more != NULL) {
+        free_list(more);
+    }
+    return status;
+}
+
+/* HOT */
+int
+fl_future_schedule_callbacks(FLFuture *fut)
+{
+    if (fut->first.call == NULL && fut->more == NULL) {
+        return 0;
+    }
+    FLLoop *loop = fl_future_direct_loop(fut);
+    if (FL_UNLIKELY(loop == NULL)) {
+        return schedule_each(fut);
+    }
+    if (FL_UNLIKELY(fl_loop_check_open(loop) < 0)) {
+        fl_future_clear_callbacks(fut);
+        return -1;
+    }
+    if (FL_LIKELY(fut->more == NULL && fut->first.context == NULL)) {
+        FLTask *task = (FLTask *)fut->first.call;
+        fut->first.call = NULL;
+        if (FL_LIKELY(fl_task_waits_for(task, fut))) {
+            return fl_task_push_wake(loop, task);
+        }
+        /* the task gave up waiting in the meantime */
+        Py_DECREF(task);
+        return 0;
+    }
+    return fl_loop_push(loop, FL_READY_CALLBACKS, Py_NewRef(fut));
+}
+
+static int
+run_one(FLLoop *loop, FLFuture *fut, struct fl_callback *callback)
+{
+    if (callback->context == NULL) {
+        FLTask *task = (FLTask *)callback->call;
+        return fl_task_waits_for(task, fut) ? fl_task_wake(loop, task) : 0;
+    }
+    if (fl_current_publish(loop, NULL) < 0) {
+        return -1;
+    }
+    PyObject *args[] = {NULL, (PyObject *)fut};
+    PyObject *result = NULL;
+    if (PyContext_Enter(callback->context) == 0) {
+        result = PyObject_Vectorcall(
+            callback->call, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        if (PyContext_Exit(callback->context) < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    if (FL_LIKELY(result != NULL)) {
+        Py_DECREF(result);
+        return 0;
+    }
+    return fl_report_callback(loop, callback->call, args + 1, 1,
+                              callback->context);
+}
+
+int
+fl_future_run_callbacks(FLLoop *loop, FLFuture *fut)
+{
+    FL_ASSERT(fl_future_done(fut));
+    int status = 0;
+    if (fut->first.call != NULL) {
+        struct fl_callback callback = fut->first;
+        fut->first = (struct fl_callback){NULL, NULL};
+        status = run_one(loop, fut, &callback);
+        release(&callback);
+    }
+    /* Beware: a callback may run the garbage collector or clear fut: look at
+       fut->more anew each time. */
+    while (status == 0 && fut->more != NULL) {
+        struct fl_callbacks *more = fut->more;
+        if (more->next == more->count) {
+            fut->more = NULL;
+            free_list(more);
+            break;
+        }
+        struct fl_callback callback = more->items[more->next++];
+        status = run_one(loop, fut, &callback);
+        release(&callback);
+    }
+    return status;
+}

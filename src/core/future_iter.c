@@ -1,0 +1,235 @@
+/* What `await future` iterates: yields the future once, then returns its
+   result. */
+#include "core/future.h"
+
+#include "core/stop_iteration.h"
+
+typedef struct {
+    PyObject_HEAD
+    FLFuture *future; /* owned; NULL once exhausted */
+} FLFutureIter;
+
+/* --- life ------------------------------------------------------------------ */
+
+static int
+iter_traverse(FLFutureIter *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->future);
+    return 0;
+}
+
+static int
+iter_clear(FLFutureIter *self)
+{
+    Py_CLEAR(self->future);
+    return 0;
+}
+
+static void
+iter_dealloc(FLFutureIter *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_CLEAR(self->future);
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    fl_state *st = module == NULL ? NULL : fl_state_of_module(module);
+    if (st != NULL && type == st->FutureIterType
+        && fl_freelist_put(&st->future_iters, (PyObject *)self)) {
+        return;
+    }
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+/* HOT */
+PyObject *
+fl_future_iter(FLFuture *fut)
+{
+    if (fl_future_check_initialised(fut) < 0) {
+        return NULL;
+    }
+    fl_state *st = fl_future_state(fut);
+    FLFutureIter *self = (FLFutureIter *)fl_freelist_get(&st->future_iters);
+    if (self == NULL) {
+        self = PyObject_GC_New(FLFutureIter, st->FutureIterType);
+        if (self == NULL) {
+            return NULL;
+        }
+    }
+    self->future = (FLFuture *)Py_NewRef(fut);
+    PyObject_GC_Track(self);
+    return (PyObject *)self;
+}
+
+/* --- iteration ---------------------------------------------------------------- */
+
+/* HOT */
+static PySendResult
+iter_am_send(FLFutureIter *self, PyObject *Py_UNUSED(value),
+             PyObject **result)
+{
+    FLFuture *fut = self->future;
+    *result = NULL;
+    if (fut == NULL) {
+        return PYGEN_ERROR;
+    }
+    if (!fl_future_done(fut)) {
+        if (FL_UNLIKELY(fut->blocking)) {
+            PyErr_SetString(PyExc_RuntimeError,
+                            "await wasn't used with future");
+            return PYGEN_ERROR;
+        }
+        fut->blocking = true;
+        *result = Py_NewRef(fut);
+        return PYGEN_NEXT;
+    }
+    self->future = NULL;
+    *result = fl_future_get_result(fut);
+    Py_DECREF(fut);
+    return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
+/* HOT */
+static PyObject *
+iter_next(FLFutureIter *self)
+{
+    fl_state *st = NULL;
+    if (self->future != NULL) {
+        st = fl_future_state(self->future);
+    }
+    PyObject *result;
+    PySendResult status = iter_am_send(self, Py_None, &result);
+    if (status == PYGEN_RETURN) {
+        return fl_stop_iteration(st, result);
+    }
+    return result; /* NULL when an exception is raised or all is exhausted */
+}
+
+PyDoc_STRVAR(send_doc, "send($self, value, /)\n--\n\n"
+                       "Like next(); the value is ignored.");
+
+static PyObject *
+iter_send(FLFutureIter *self, PyObject *Py_UNUSED(value))
+{
+    PyObject *result = iter_next(self);
+    if (result == NULL && !PyErr_Occurred()) {
+        PyErr_SetNone(PyExc_StopIteration);
+    }
+    return result;
+}
+
+/* Normalise (type, value, traceback) as the three-argument throw() takes it. */
+static PyObject *
+exception_to_throw(PyObject *type, PyObject *value)
+{
+    if (PyExceptionInstance_Check(type)) {
+        if (value != NULL && value != Py_None) {
+            PyErr_SetString(
+                PyExc_TypeError,
+                "instance exception may not have a separate value");
+            return NULL;
+        }
+        return Py_NewRef(type);
+    }
+    if (!PyExceptionClass_Check(type)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "exceptions must be classes deriving BaseException "
+                        "or instances of such a class");
+        return NULL;
+    }
+    if (value == NULL || value == Py_None) {
+        return PyObject_CallNoArgs(type);
+    }
+    if (PyObject_IsInstance(value, type) > 0) {
+        return Py_NewRef(value);
+    }
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    return PyTuple_Check(value) ? PyObject_Call(type, value, NULL)
+                                : PyObject_CallOneArg(type, value);
+}
+
+PyDoc_STRVAR(throw_doc, "throw($self, type, value=None, traceback=None, /)"
+                        "\n--\n\nRaise the exception; the wait is over.");
+
+static PyObject *
+iter_throw(FLFutureIter *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs < 1 || nargs > 3) {
+        PyErr_Format(PyExc_TypeError,
+                     "throw() takes from 1 to 3 arguments (%zd given)",
+                     nargs);
+        return NULL;
+    }
+#if FL_PY312
+    if (nargs > 1
+        && PyErr_WarnEx(PyExc_DeprecationWarning,
+                        "the (type, exc, tb) signature of throw() is "
+                        "deprecated, use the single-arg signature instead.",
+                        1)
+               < 0) {
+        return NULL;
+    }
+#endif
+    PyObject *tb = nargs == 3 && args[2] != Py_None ? args[2] : NULL;
+    if (tb != NULL && !PyTraceBack_Check(tb)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "throw() third argument must be a traceback");
+        return NULL;
+    }
+    PyObject *exc = exception_to_throw(args[0], nargs > 1 ? args[1] : NULL);
+    if (exc == NULL) {
+        return NULL;
+    }
+    Py_CLEAR(self->future);
+    if (tb != NULL && PyException_SetTraceback(exc, tb) < 0) {
+        Py_DECREF(exc);
+        return NULL;
+    }
+    fl_err_give(exc);
+    return NULL;
+}
+
+PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\nEnd the wait.");
+
+static PyObject *
+iter_close(FLFutureIter *self, PyObject *Py_UNUSED(ignored))
+{
+    Py_CLEAR(self->future);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef iter_methods[] = {
+    {"send", (PyCFunction)iter_send, METH_O, send_doc},
+    {"throw", FL_METHOD(iter_throw), METH_FASTCALL, throw_doc},
+    {"close", (PyCFunction)iter_close, METH_NOARGS, close_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot iter_slots[] = {
+    {Py_tp_dealloc, iter_dealloc},
+    {Py_tp_traverse, iter_traverse},
+    {Py_tp_clear, iter_clear},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, iter_next},
+    {Py_am_send, iter_am_send},
+    {Py_tp_methods, iter_methods},
+    {0, NULL},
+};
+
+static PyType_Spec iter_spec = {
+    .name = "fastloop._core.FutureIter",
+    .basicsize = sizeof(FLFutureIter),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
+             | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = iter_slots,
+};
+
+int
+fl_future_iter_init_types(PyObject *module)
+{
+    fl_state *st = fl_state_of_module(module);
+    return fl_state_add_type(module, &st->FutureIterType, &iter_spec, NULL);
+}

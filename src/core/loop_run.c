@@ -1,0 +1,331 @@
+/* The turns of the loop: poll, due timers, what is ready, what was written.
+
+   A turn that has work does not enter the kernel each time.  It looks at the
+   clock every few turns (each turn, once turns are slow), and polls when
+   POLL_EVERY_NS have passed or POLL_EVERY_TURNS turns: I/O waits no longer than
+   that for a busy ready queue, or for one turn if turns take longer.
+
+   The GIL is given up where the poll can block, and every GIL_EVERY_NS even when
+   it cannot, so that other threads get their turn under callbacks that never
+   enter the interpreter.  The first libuv callback that needs it takes it back,
+   and it is kept for the rest of that poll. */
+#include "core/debug.h"
+#include "core/future.h"
+#include "core/registry.h"
+#include "core/task.h"
+#include "core/timer.h"
+
+#include <math.h>
+
+#define POLL_EVERY_NS    50000
+#define POLL_EVERY_TURNS 256
+#define GIL_EVERY_NS     5000000
+#define SLOW_TURN_NS     10000 /* look at the clock each turn from here on */
+#define CLOCK_EVERY_MAX  8
+
+#define MAX_TIMEOUT_S 86400.0 /* as asyncio: never sleep for longer */
+
+/* --- the GIL and errors inside a poll --------------------------------------------------- */
+
+void
+fl_loop_take_gil(FLLoop *loop)
+{
+    if (loop->released != NULL) {
+        PyThreadState *ts = loop->released;
+        loop->released = NULL;
+        PyEval_RestoreThread(ts);
+        loop->sleeping = false;
+    }
+}
+
+void
+fl_loop_set_fatal(FLLoop *loop)
+{
+    PyObject *exc = fl_err_take();
+    FL_ASSERT(exc != NULL);
+    if (loop->fatal == NULL) {
+        loop->fatal = exc;
+        uv_stop(&loop->uv);
+    }
+    else {
+        Py_DECREF(exc);
+    }
+}
+
+/* Raise what a libuv callback or a flush left for us. */
+static int
+raise_fatal(FLLoop *loop)
+{
+    if (FL_LIKELY(loop->fatal == NULL)) {
+        return 0;
+    }
+    PyObject *exc = loop->fatal;
+    loop->fatal = NULL;
+    fl_err_give(exc);
+    return -1;
+}
+
+/* --- polling ------------------------------------------------------------------------------ */
+
+static void
+timer_cb(uv_timer_t *timer)
+{
+    /* The deadline may pass between arming and sleeping: the poll must then not
+       sleep at all. */
+    fl_loop_of_uv(timer->loop)->armed_for = -1;
+    uv_stop(timer->loop);
+}
+
+/* Set libuv's timer so that a blocking poll ends when the first deadline has
+   passed, never before: milliseconds are rounded up. */
+static void
+arm_timer(FLLoop *loop, int64_t now)
+{
+    if (fl_heap_empty(&loop->timers)) {
+        if (loop->armed_for >= 0) {
+            uv_timer_stop(&loop->timer);
+            loop->armed_for = -1;
+        }
+        return;
+    }
+    double left = fl_heap_first_key(&loop->timers) - fl_seconds(now);
+    if (!(left < MAX_TIMEOUT_S)) {
+        left = MAX_TIMEOUT_S;
+    }
+    uint64_t ms = (uint64_t)ceil(left * 1e3);
+    uv_update_time(&loop->uv);
+    int64_t due = (int64_t)(uv_now(&loop->uv) + ms);
+    if (due != loop->armed_for) {
+        uv_timer_start(&loop->timer, timer_cb, ms, 0);
+        loop->armed_for = due;
+    }
+}
+
+static void
+run_uv(FLLoop *loop, uv_run_mode mode, bool release_gil)
+{
+    if (!release_gil) {
+        uv_run(&loop->uv, mode);
+        return;
+    }
+    loop->sleeping = mode == UV_RUN_ONCE;
+    loop->released = PyEval_SaveThread();
+    uv_run(&loop->uv, mode);
+    fl_loop_take_gil(loop);
+    loop->sleeping = false;
+    loop->wake_sent = false;
+}
+
+/* Poll once; block if asked to and nothing came up.  *now is the time before,
+   and after a block the time after it. */
+static int
+poll(FLLoop *loop, bool block, int64_t *now)
+{
+    if (block) {
+        arm_timer(loop, *now);
+        run_uv(loop, UV_RUN_ONCE, true);
+        *now = fl_clock_ns();
+        loop->gil_dropped_at = *now;
+    }
+    else {
+        bool drop = *now - loop->gil_dropped_at >= GIL_EVERY_NS;
+        run_uv(loop, UV_RUN_NOWAIT, drop);
+        if (drop) {
+            loop->gil_dropped_at = *now;
+        }
+    }
+    loop->polled_at = *now;
+    loop->polled_turns = 0;
+    if (raise_fatal(loop) < 0) {
+        return -1;
+    }
+    return PyErr_CheckSignals();
+}
+
+/* How many turns may go by before the clock is read again: as long as they are
+   quick, a few. */
+static void
+adapt_clock(FLLoop *loop, int64_t now)
+{
+    int64_t elapsed = now - loop->looked_at;
+    if (elapsed > SLOW_TURN_NS * (int64_t)loop->turns) {
+        loop->turns_allowed = 1;
+    }
+    else if (loop->turns_allowed < CLOCK_EVERY_MAX) {
+        loop->turns_allowed *= 2;
+    }
+    loop->looked_at = now;
+    loop->turns = 0;
+}
+
+/* The part of a turn that looks outside: I/O and the clock. */
+static int
+look_outside(FLLoop *loop)
+{
+    bool idle = fl_ring_count(&loop->ready) == 0 && !loop->stopping;
+    loop->turns++;
+    loop->polled_turns++;
+    if (!idle && loop->turns < loop->turns_allowed
+        && !loop->timers_changed) {
+        return 0;
+    }
+    loop->timers_changed = false;
+    int64_t now = fl_clock_ns();
+    adapt_clock(loop, now);
+    bool due = !fl_heap_empty(&loop->timers)
+               && fl_heap_first_key(&loop->timers) <= fl_seconds(now);
+    if (idle || now - loop->polled_at >= POLL_EVERY_NS
+        || loop->polled_turns >= POLL_EVERY_TURNS) {
+        if (poll(loop, idle && !due, &now) < 0) {
+            return -1;
+        }
+    }
+    return fl_timers_fire(loop, fl_seconds(now));
+}
+
+/* --- running -------------------------------------------------------------------------------- */
+
+static FL_COLD int
+run_handle_timed(FLLoop *loop, FLHandle *handle)
+{
+    int64_t began = fl_clock_ns();
+    int status = fl_handle_run(handle);
+    fl_debug_check_slow(loop, (PyObject *)handle, began);
+    return status;
+}
+
+static inline int
+run_handle(FLLoop *loop, FLHandle *handle)
+{
+    if (fl_current_publish(loop, NULL) < 0) {
+        return -1;
+    }
+    return FL_UNLIKELY(loop->debug) ? run_handle_timed(loop, handle)
+                                    : fl_handle_run(handle);
+}
+
+static int
+run_job(FLLoop *loop, struct fl_job *job)
+{
+    return fl_current_publish(loop, NULL) < 0 ? -1 : job->run(job);
+}
+
+/* A callback ended the run: the ones behind it stay for the next.  Always -1. */
+static FL_COLD int
+requeue(FLLoop *loop, uintptr_t entry)
+{
+    PyObject *exc = fl_err_take();
+    if (fl_ring_unpop(&loop->ready, entry) < 0) {
+        PyErr_Clear();
+        Py_DECREF((PyObject *)(void *)(entry & ~FL_READY_MASK));
+    }
+    fl_err_give(exc);
+    return -1;
+}
+
+/* HOT: run one entry and give up its reference. */
+static inline int
+run_entry(FLLoop *loop, uintptr_t entry)
+{
+    void *p = (void *)(entry & ~FL_READY_MASK);
+    PyObject *owned = p;
+    int status = 0;
+    switch ((enum fl_ready)(entry & FL_READY_MASK)) {
+        case FL_READY_HANDLE:
+            status = run_handle(loop, p);
+            break;
+        case FL_READY_STEP:
+            status = fl_task_step(loop, p);
+            break;
+        case FL_READY_WAKE:
+            status = fl_task_wake(loop, p);
+            break;
+        case FL_READY_CALLBACKS:
+            status = fl_future_run_callbacks(loop, p);
+            if (FL_UNLIKELY(status < 0)) {
+                return requeue(loop, entry);
+            }
+            break;
+        case FL_READY_JOB:
+            owned = ((struct fl_job *)p)->owner;
+            status = run_job(loop, p);
+            break;
+        default:
+            FL_UNREACHABLE();
+    }
+    Py_DECREF(owned);
+    return status;
+}
+
+/* Run what is ready now, and no more: what these schedule is for the next turn. */
+static int
+run_ready(FLLoop *loop)
+{
+    uint32_t n = fl_ring_count(&loop->ready);
+    while (n-- > 0) {
+        if (FL_UNLIKELY(run_entry(loop, fl_ring_pop(&loop->ready)) < 0)) {
+            return -1;
+        }
+    }
+    return fl_current_publish(loop, NULL);
+}
+
+static int
+run_flushes(FLLoop *loop)
+{
+    if (FL_LIKELY(fl_list_empty(&loop->flushes))) {
+        return 0;
+    }
+    struct fl_list due;
+    fl_list_init(&due);
+    fl_list_take(&due, &loop->flushes);
+    while (!fl_list_empty(&due)) {
+        struct fl_flush *flush =
+            FL_CONTAINER_OF(due.next, struct fl_flush, node);
+        fl_list_unlink(&flush->node);
+        flush->run(flush);
+    }
+    return raise_fatal(loop);
+}
+
+static int
+turn(FLLoop *loop)
+{
+    if (look_outside(loop) < 0) {
+        return -1;
+    }
+    int status = run_ready(loop);
+    if (FL_UNLIKELY(status < 0)) {
+        /* written data leaves also when the run ends here */
+        PyObject *exc = fl_err_take();
+        if (fl_current_publish(loop, NULL) < 0 || run_flushes(loop) < 0) {
+            PyErr_Clear();
+        }
+        fl_err_give(exc);
+        return -1;
+    }
+    return run_flushes(loop);
+}
+
+int
+fl_loop_run(FLLoop *loop)
+{
+    FL_ASSERT(!loop->running);
+    if (fl_loop_check_open(loop) < 0 || fl_loop_check_process(loop) < 0
+        || fl_current_begin(loop) < 0) {
+        return -1;
+    }
+    loop->running = true;
+    loop->thread_id = PyThread_get_thread_ident();
+    loop->polled_at = loop->looked_at = loop->gil_dropped_at = fl_clock_ns();
+    loop->turns_allowed = 1;
+    int status;
+    do {
+        status = turn(loop);
+    } while (status == 0 && !loop->stopping);
+    FL_ASSERT(loop->current == NULL);
+    loop->stopping = false;
+    loop->running = false;
+    loop->thread_id = 0;
+    return status;
+}

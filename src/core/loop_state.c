@@ -1,0 +1,198 @@
+/* Life and death of a loop: what is made, what is visited, what is closed. */
+#include "core/future.h"
+#include "core/loop.h"
+#include "core/task.h"
+#include "core/timer.h"
+
+#include <time.h>
+#include <unistd.h>
+
+int64_t
+fl_clock_ns(void)
+{
+#ifdef __APPLE__
+    clockid_t clock = CLOCK_UPTIME_RAW; /* what time.monotonic() reads */
+#else
+    clockid_t clock = CLOCK_MONOTONIC;
+#endif
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+FL_COLD void
+fl_loop_raise_not_open(const FLLoop *loop)
+{
+    PyErr_SetString(PyExc_RuntimeError,
+                    loop->phase == FL_LOOP_NEW ? "Event loop is not initialized"
+                                               : "Event loop is closed");
+}
+
+int
+fl_loop_check_process(const FLLoop *loop)
+{
+    if (loop->st == NULL || loop->fork_generation == loop->st->fork_generation) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError,
+                    "this event loop belongs to the parent process: make a "
+                    "new one after os.fork()");
+    return -1;
+}
+
+/* --- init ------------------------------------------------------------------------ */
+
+static void
+wakeup_cb(uv_async_t *Py_UNUSED(async))
+{
+    /* its arrival ended the poll: that was all */
+}
+
+int
+fl_loop_init(FLLoop *loop, fl_state *st)
+{
+    FL_ASSERT(loop->phase == FL_LOOP_NEW);
+    int rc = uv_loop_init(&loop->uv);
+    if (rc < 0) {
+        PyErr_Format(PyExc_OSError, "cannot create an event loop: %s",
+                     uv_strerror(rc));
+        return -1;
+    }
+    rc = uv_async_init(&loop->uv, &loop->wakeup, wakeup_cb);
+    if (rc == 0) {
+        rc = uv_timer_init(&loop->uv, &loop->timer);
+    }
+    if (rc < 0) {
+        uv_loop_close(&loop->uv);
+        PyErr_Format(PyExc_OSError, "cannot create an event loop: %s",
+                     uv_strerror(rc));
+        return -1;
+    }
+    fl_list_init(&loop->tasks);
+    fl_list_init(&loop->flushes);
+    fl_list_init(&loop->attached);
+    fl_list_init(&loop->node);
+    fl_list_append(&st->loops, &loop->node);
+    loop->st = st;
+    loop->armed_for = -1;
+    loop->turns_allowed = 1;
+    loop->fork_generation = st->fork_generation;
+    loop->phase = FL_LOOP_OPEN;
+    return 0;
+}
+
+/* --- what is scheduled -------------------------------------------------------------- */
+
+static PyObject *
+entry_object(uintptr_t entry)
+{
+    void *p = (void *)(entry & ~FL_READY_MASK);
+    if ((entry & FL_READY_MASK) == FL_READY_JOB) {
+        return ((struct fl_job *)p)->owner;
+    }
+    return p;
+}
+
+void
+fl_loop_drop_scheduled(FLLoop *loop)
+{
+    while (fl_ring_count(&loop->ready) > 0) {
+        Py_DECREF(entry_object(fl_ring_pop(&loop->ready)));
+    }
+    while (!fl_heap_empty(&loop->timers)) {
+        struct fl_heap_node *node = fl_heap_first(&loop->timers);
+        fl_heap_remove(&loop->timers, node);
+        Py_DECREF(fl_timer_of_node(node));
+    }
+}
+
+int
+fl_loop_traverse(FLLoop *loop, visitproc visit, void *arg)
+{
+    Py_VISIT(loop->task_factory);
+    Py_VISIT(loop->slow_duration);
+    Py_VISIT(loop->fatal);
+    for (uint32_t i = 0; i < fl_ring_count(&loop->ready); i++) {
+        Py_VISIT(entry_object(fl_ring_peek(&loop->ready, i)));
+    }
+    for (uint32_t i = 0; i < loop->timers.count; i++) {
+        Py_VISIT((PyObject *)fl_timer_of_node(loop->timers.items[i].node));
+    }
+    if (loop->phase == FL_LOOP_NEW) {
+        return 0;
+    }
+    for (struct fl_list *n = loop->attached.next; n != &loop->attached;
+         n = n->next) {
+        struct fl_attached *a = FL_CONTAINER_OF(n, struct fl_attached, node);
+        int status = a->traverse(a, visit, arg);
+        if (status != 0) {
+            return status;
+        }
+    }
+    return 0;
+}
+
+/* --- close ------------------------------------------------------------------------ */
+
+static void
+close_attached(FLLoop *loop)
+{
+    /* Beware: closing warns, which runs user code: walk a list of our own. */
+    struct fl_list due;
+    fl_list_init(&due);
+    fl_list_take(&due, &loop->attached);
+    while (!fl_list_empty(&due)) {
+        struct fl_attached *a =
+            FL_CONTAINER_OF(due.next, struct fl_attached, node);
+        fl_list_unlink(&a->node);
+        fl_list_append(&loop->attached, &a->node);
+        a->close(a);
+    }
+}
+
+static void
+close_uv(FLLoop *loop)
+{
+    uv_close((uv_handle_t *)&loop->wakeup, NULL);
+    uv_close((uv_handle_t *)&loop->timer, NULL);
+    /* all handles are closing: this runs their close callbacks */
+    while (uv_run(&loop->uv, UV_RUN_NOWAIT) != 0) {
+    }
+    int rc = uv_loop_close(&loop->uv);
+    FL_ASSERT(rc == 0);
+    (void)rc;
+}
+
+int
+fl_loop_close(FLLoop *loop)
+{
+    if (loop->phase != FL_LOOP_OPEN) {
+        return 0;
+    }
+    loop->phase = FL_LOOP_CLOSED;
+    fl_list_unlink(&loop->node);
+    /* unfinished tasks stay visible to all_tasks(), as asyncio's do */
+    fl_list_take(&loop->st->foreign_tasks, &loop->tasks);
+    fl_loop_drop_scheduled(loop);
+    if (loop->fork_generation != loop->st->fork_generation) {
+        /* the epoll set and the sockets are the parent's too: leave them */
+        return 0;
+    }
+    close_attached(loop);
+    close_uv(loop);
+    fl_loop_drop_scheduled(loop); /* what the closing scheduled */
+    return 0;
+}
+
+void
+fl_loop_dealloc(FLLoop *loop)
+{
+    if (loop->phase == FL_LOOP_OPEN) {
+        PyObject *raised = fl_err_take();
+        fl_loop_close(loop);
+        fl_err_give(raised);
+    }
+    fl_loop_drop_scheduled(loop);
+    fl_ring_free(&loop->ready);
+    fl_heap_free(&loop->timers);
+}

@@ -1,0 +1,246 @@
+#include "core/registry.h"
+
+#include "core/task.h"
+
+/* --- the current task ----------------------------------------------------------- */
+
+#if FL_PY314
+
+/* Up to how far into the thread state the slot is looked for. */
+#define SCAN_WORDS 64
+
+/* Has the word at offset the value? */
+static bool
+holds(PyThreadState *ts, Py_ssize_t offset, PyObject *value)
+{
+    PyObject *word;
+    memcpy(&word, (char *)ts + offset, sizeof(word));
+    return word == value;
+}
+
+/* Enter `task` and look where its pointer appears behind the public part of the
+   thread state.  The layout there differs between releases, so it is found out
+   at run time, and believed only if exactly one word fits. */
+static Py_ssize_t
+find_offset(fl_state *st, PyObject *loop, PyObject *task)
+{
+    PyObject *args[] = {loop, task};
+    PyObject *res = PyObject_Vectorcall(st->imp.enter_task, args, 2, NULL);
+    if (res == NULL) {
+        return -1;
+    }
+    Py_DECREF(res);
+    PyThreadState *ts = PyThreadState_Get();
+    Py_ssize_t found = 0;
+    int matches = 0;
+    for (Py_ssize_t i = 0; i < SCAN_WORDS; i++) {
+        Py_ssize_t offset = (Py_ssize_t)(sizeof(PyThreadState)
+                                         + (size_t)i * sizeof(PyObject *));
+        if (holds(ts, offset, task)) {
+            found = offset;
+            matches++;
+        }
+    }
+    res = PyObject_Vectorcall(st->imp.leave_task, args, 2, NULL);
+    if (res == NULL) {
+        return -1;
+    }
+    Py_DECREF(res);
+    return matches == 1 && holds(ts, found, NULL) ? found : 0;
+}
+
+/* 0 with st->running_task_offset set if it could be found, else left 0: then
+   _swap_current_task() is called. */
+static int
+find_running_task(fl_state *st)
+{
+    PyObject *module = PyImport_ImportModule("asyncio.events");
+    PyObject *previous =
+        module == NULL
+            ? NULL
+            : PyObject_CallMethod(module, "_get_running_loop", NULL);
+    Py_XDECREF(module);
+    if (previous == NULL) {
+        return -1;
+    }
+    if (previous != Py_None) {
+        /* imported while a loop runs: leave its current task alone */
+        Py_DECREF(previous);
+        return 0;
+    }
+    Py_DECREF(previous);
+    PyObject *loop = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
+    PyObject *task = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
+    PyObject *res = NULL;
+    Py_ssize_t offset = -1;
+    if (loop != NULL && task != NULL) {
+        res = PyObject_CallOneArg(st->imp.set_running_loop, loop);
+    }
+    if (res != NULL) {
+        offset = find_offset(st, loop, task);
+        PyObject *raised = fl_err_take();
+        Py_SETREF(res,
+                  PyObject_CallOneArg(st->imp.set_running_loop, Py_None));
+        if (raised != NULL) {
+            fl_err_give(raised);
+        }
+    }
+    Py_XDECREF(loop);
+    Py_XDECREF(task);
+    int status = res == NULL || offset < 0 ? -1 : 0;
+    Py_XDECREF(res);
+    st->running_task_offset = offset > 0 ? offset : 0;
+    return status;
+}
+
+int
+fl_current_begin(FLLoop *loop)
+{
+    fl_state *st = loop->st;
+    if (st->running_task_offset == 0 && find_running_task(st) < 0) {
+        return -1;
+    }
+    loop->running_slot = NULL;
+    if (st->running_task_offset != 0) {
+        char *ts = (char *)PyThreadState_Get();
+        loop->running_slot = (PyObject **)(void *)(ts
+                                                   + st->running_task_offset);
+    }
+    return 0;
+}
+
+static int
+replace(FLLoop *loop, PyObject *task)
+{
+    if (FL_LIKELY(loop->running_slot != NULL)) {
+        Py_XSETREF(*loop->running_slot, Py_XNewRef(task));
+        return 0;
+    }
+    PyObject *args[] = {(PyObject *)loop, task == NULL ? Py_None : task};
+    PyObject *previous = PyObject_Vectorcall(loop->st->sup.swap_current_task,
+                                             args, 2, NULL);
+    Py_XDECREF(previous);
+    return previous == NULL ? -1 : 0;
+}
+
+#else
+
+int
+fl_current_begin(FLLoop *Py_UNUSED(loop))
+{
+    return 0;
+}
+
+static int
+replace(FLLoop *loop, PyObject *task)
+{
+    PyObject *tasks = loop->st->current_tasks;
+    if (task != NULL) {
+        return PyDict_SetItem(tasks, (PyObject *)loop, task);
+    }
+    if (PyDict_DelItem(tasks, (PyObject *)loop) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
+            return -1;
+        }
+        PyErr_Clear();
+    }
+    return 0;
+}
+
+#endif
+
+int
+fl_current_replace(FLLoop *loop, struct FLTask *task)
+{
+    /* Beware: replacing may free the task that was current, which may run any
+       code: say first what is so now. */
+    loop->current = task;
+    return replace(loop, (PyObject *)task);
+}
+
+/* --- all tasks ------------------------------------------------------------------ */
+
+static int
+append_tasks(PyObject *list, const struct fl_list *head)
+{
+    for (struct fl_list *n = head->next; n != head; n = n->next) {
+        FLTask *task = FL_CONTAINER_OF(n, FLTask, node);
+        if (PyList_Append(list, (PyObject *)task) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+fl_registry_list_tasks(fl_state *st)
+{
+    PyObject *list = PyList_New(0);
+    if (list == NULL) {
+        return NULL;
+    }
+    int status = append_tasks(list, &st->foreign_tasks);
+    for (struct fl_list *n = st->loops.next; status == 0 && n != &st->loops;
+         n = n->next) {
+        status = append_tasks(list, &FL_CONTAINER_OF(n, FLLoop, node)->tasks);
+    }
+    if (status < 0) {
+        Py_CLEAR(list);
+    }
+    return list;
+}
+
+/* --- who awaits whom ------------------------------------------------------------ */
+
+#if FL_PY314
+int
+fl_registry_add_awaited_by(fl_state *st, PyObject *fut, PyObject *waiter)
+{
+    if (!PyObject_TypeCheck(fut, st->FutureType)) {
+        return 0;
+    }
+    struct fl_future_rare *rare = fl_future_rare((FLFuture *)fut);
+    if (rare == NULL) {
+        return -1;
+    }
+    if (rare->awaited_by == NULL) {
+        rare->awaited_by = PySet_New(NULL);
+        if (rare->awaited_by == NULL) {
+            return -1;
+        }
+    }
+    return PySet_Add(rare->awaited_by, waiter) < 0 ? -1 : 1;
+}
+
+int
+fl_registry_discard_awaited_by(fl_state *st, PyObject *fut, PyObject *waiter)
+{
+    if (!PyObject_TypeCheck(fut, st->FutureType)) {
+        return 0;
+    }
+    struct fl_future_rare *rare = ((FLFuture *)fut)->rare;
+    if (rare != NULL && rare->awaited_by != NULL
+        && PySet_Discard(rare->awaited_by, waiter) < 0) {
+        return -1;
+    }
+    return 1;
+}
+#endif
+
+int
+fl_registry_init(PyObject *module)
+{
+#if FL_PY314
+    (void)module;
+    return 0;
+#else
+    fl_state *st = fl_state_of_module(module);
+    PyObject *tasks = PyImport_ImportModule("asyncio.tasks");
+    if (tasks == NULL) {
+        return -1;
+    }
+    st->current_tasks = PyObject_GetAttrString(tasks, "_current_tasks");
+    Py_DECREF(tasks);
+    return st->current_tasks == NULL ? -1 : 0;
+#endif
+}

@@ -1,0 +1,162 @@
+/* A numeric host is resolved by libc itself, told not to look anything up: the
+   answer is libc's in every detail (scopes, odd notations, canonical names, the
+   order and number of entries), and it cannot block. */
+#include "io/dns.h"
+
+#include "io/transport.h"
+
+#include <ctype.h>
+#include <netdb.h>
+#include <stdio.h>
+
+#define HOST_MAX 80
+
+/* Copy host if it could be numeric.  1 yes, 0 no, -1 error. */
+static int
+numeric_host(PyObject *object, char *host)
+{
+    const char *text;
+    Py_ssize_t size;
+    if (PyUnicode_Check(object)) {
+        if (!PyUnicode_IS_ASCII(object)) {
+            return 0;
+        }
+        text = PyUnicode_AsUTF8AndSize(object, &size);
+        if (text == NULL) {
+            return -1;
+        }
+    }
+    else if (PyBytes_Check(object)) {
+        text = PyBytes_AS_STRING(object);
+        size = PyBytes_GET_SIZE(object);
+    }
+    else {
+        return 0;
+    }
+    if (size == 0 || size >= HOST_MAX || strlen(text) != (size_t)size) {
+        return 0;
+    }
+    /* a name has a letter that no number has; after % comes an interface */
+    for (Py_ssize_t i = 0; i < size && text[i] != '%'; i++) {
+        if (!isxdigit((unsigned char)text[i]) && text[i] != '.'
+            && text[i] != ':' && text[i] != 'x' && text[i] != 'X') {
+            return 0;
+        }
+    }
+    memcpy(host, text, (size_t)size + 1);
+    return 1;
+}
+
+/* The service string for a port that is a number, or NULL in *service for None.
+   1 yes, 0 it is a name, -1 error. */
+static int
+numeric_port(PyObject *object, char *buffer, size_t size,
+             const char **service)
+{
+    *service = NULL;
+    if (object == Py_None) {
+        return 1;
+    }
+    if (!PyLong_CheckExact(object)) {
+        return 0;
+    }
+    int overflow;
+    long port = PyLong_AsLongAndOverflow(object, &overflow);
+    if (overflow || (port == -1 && PyErr_Occurred())) {
+        PyErr_Clear();
+        return 0; /* let socket.getaddrinfo() word the error */
+    }
+    PyOS_snprintf(buffer, size, "%ld", port);
+    *service = buffer;
+    return 1;
+}
+
+/* value as the member of the enum that Python's socket module would give */
+static PyObject *
+as_enum(PyObject *members, int value)
+{
+    PyObject *number = PyLong_FromLong(value);
+    if (number == NULL) {
+        return NULL;
+    }
+    PyObject *member = PyDict_GetItemWithError(members, number);
+    if (member == NULL) {
+        return PyErr_Occurred() ? NULL : number;
+    }
+    Py_DECREF(number);
+    return Py_NewRef(member);
+}
+
+static PyObject *
+entry_to_python(fl_state *st, const struct addrinfo *info)
+{
+    return Py_BuildValue(
+        "(NNisN)", as_enum(st->sup.address_families, info->ai_family),
+        as_enum(st->sup.socket_kinds, info->ai_socktype), info->ai_protocol,
+        info->ai_canonname ? info->ai_canonname : "",
+        fl_address_to_python(info->ai_addr));
+}
+
+static PyObject *
+list_to_python(fl_state *st, const struct addrinfo *info)
+{
+    PyObject *list = PyList_New(0);
+    for (; list != NULL && info != NULL; info = info->ai_next) {
+        PyObject *entry = entry_to_python(st, info);
+        if (entry == NULL || PyList_Append(list, entry) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(entry);
+    }
+    return list;
+}
+
+PyObject *
+fl_getaddrinfo_numeric(PyObject *module, PyObject *const *args,
+                       Py_ssize_t nargs)
+{
+    if (nargs != 6) {
+        PyErr_SetString(PyExc_TypeError,
+                        "getaddrinfo_numeric() takes 6 arguments");
+        return NULL;
+    }
+    char host[HOST_MAX];
+    char buffer[32];
+    const char *service;
+    int numeric = numeric_host(args[0], host);
+    if (numeric > 0) {
+        numeric = numeric_port(args[1], buffer, sizeof(buffer), &service);
+    }
+    long numbers[4];
+    for (int i = 0; numeric > 0 && i < 4; i++) {
+        numbers[i] = PyLong_AsLong(args[2 + i]);
+        if (numbers[i] == -1 && PyErr_Occurred()) {
+            numeric = -1;
+        }
+    }
+    if (numeric < 0) {
+        return NULL;
+    }
+    if (numeric == 0) {
+        Py_RETURN_NONE;
+    }
+    if (PySys_Audit("socket.getaddrinfo", "OOiii", args[0], args[1],
+                    (int)numbers[0], (int)numbers[1], (int)numbers[2])
+        < 0) {
+        return NULL;
+    }
+    struct addrinfo hints = {
+        .ai_family = (int)numbers[0],
+        .ai_socktype = (int)numbers[1],
+        .ai_protocol = (int)numbers[2],
+        .ai_flags = (int)numbers[3] | AI_NUMERICHOST,
+    };
+    struct addrinfo *found = NULL;
+    if (getaddrinfo(host, service, &hints, &found) != 0) {
+        /* not numeric after all, or an error that the slow way will raise */
+        Py_RETURN_NONE;
+    }
+    PyObject *list = list_to_python(fl_state_of_module(module), found);
+    freeaddrinfo(found);
+    return list;
+}

@@ -1,0 +1,83 @@
+#include "io/io.h"
+
+#include "io/listener.h"
+#include "io/transport.h"
+#include "io/watch.h"
+
+static struct fl_io *
+io_of_attached(struct fl_attached *attached)
+{
+    return FL_CONTAINER_OF(attached, struct fl_io, attached);
+}
+
+static int
+io_traverse(struct fl_attached *attached, visitproc visit, void *arg)
+{
+    return fl_watchers_traverse(io_of_attached(attached)->watchers, visit,
+                                arg);
+}
+
+static void
+io_close(struct fl_attached *attached)
+{
+    struct fl_io *io = io_of_attached(attached);
+    fl_list_unlink(&attached->node);
+    io->loop->io = NULL;
+    fl_watchers_close(io->watchers);
+    fl_watchers_free(io->watchers);
+    PyMem_RawFree(io->scratch);
+    PyMem_Free(io);
+}
+
+static FL_COLD struct fl_io *
+io_new(FLLoop *loop)
+{
+    struct fl_io *io = PyMem_Calloc(1, sizeof(struct fl_io));
+    if (io == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    io->loop = loop;
+    io->watchers = fl_watchers_new(loop);
+    if (io->watchers == NULL) {
+        PyMem_Free(io);
+        return NULL;
+    }
+    io->attached.traverse = io_traverse;
+    io->attached.close = io_close;
+    fl_list_init(&io->attached.node);
+    fl_list_append(&loop->attached, &io->attached.node);
+    loop->io = io;
+    return io;
+}
+
+struct fl_io *
+fl_io_of(FLLoop *loop)
+{
+    if (FL_LIKELY(loop->io != NULL)) {
+        return loop->io;
+    }
+    if (fl_loop_check_open(loop) < 0 || fl_loop_check_process(loop) < 0) {
+        return NULL;
+    }
+    return io_new(loop);
+}
+
+char *
+fl_io_scratch(FLLoop *loop)
+{
+    struct fl_io *io = loop->io;
+    if (FL_UNLIKELY(io->scratch == NULL)) {
+        io->scratch = PyMem_RawMalloc(FL_SCRATCH_SIZE);
+    }
+    return io->scratch;
+}
+
+int
+fl_io_init_types(PyObject *module)
+{
+    return fl_transport_init_types(module) < 0
+                   || fl_listener_init_types(module) < 0
+               ? -1
+               : 0;
+}

@@ -1,0 +1,27 @@
+/* The io layer's part of a loop: made at the first use, freed with the loop. */
+#ifndef FL_IO_IO_H
+#define FL_IO_IO_H
+
+#include "core/loop.h"
+
+#define FL_SCRATCH_SIZE (256 * 1024)
+
+struct fl_watchers;
+
+struct fl_io {
+    struct fl_attached attached;
+    FLLoop *loop;                 /* borrowed: contains the pointer to us */
+    struct fl_watchers *watchers; /* owned; see watch.h */
+    char *scratch;                /* owned; what streams read into */
+};
+
+/* NULL with an exception if it cannot be made. */
+struct fl_io *fl_io_of(FLLoop *loop);
+
+/* A buffer of FL_SCRATCH_SIZE bytes for the current libuv callback, or NULL
+   (no exception: the GIL may not be held). */
+char *fl_io_scratch(FLLoop *loop);
+
+int fl_io_init_types(PyObject *module);
+
+#endif

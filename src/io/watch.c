@@ -1,0 +1,288 @@
+#include "io/watch.h"
+
+#include "base/errors.h"
+
+#include <errno.h>
+
+/* --- the table ----------------------------------------------------------------- */
+
+static struct fl_watch *
+find(struct fl_watchers *w, int fd)
+{
+    return fd >= 0 && fd < w->size ? &w->table[fd] : NULL;
+}
+
+static FL_COLD int
+grow(struct fl_watchers *w, int fd)
+{
+    int size = w->size ? w->size : 64;
+    while (size <= fd) {
+        size *= 2;
+    }
+    struct fl_watch *table =
+        PyMem_Realloc(w->table, (size_t)size * sizeof(struct fl_watch));
+    if (table == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(table + w->size, 0,
+           (size_t)(size - w->size) * sizeof(struct fl_watch));
+    w->table = table;
+    w->size = size;
+    return 0;
+}
+
+/* The entry of fd, made if need be; NULL with an exception. */
+static struct fl_watch *
+entry(FLLoop *loop, int fd)
+{
+    struct fl_io *io = fl_io_of(loop);
+    if (io == NULL) {
+        return NULL;
+    }
+    if (fd < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+        return NULL;
+    }
+    if (fd >= io->watchers->size && grow(io->watchers, fd) < 0) {
+        return NULL;
+    }
+    return &io->watchers->table[fd];
+}
+
+static uint8_t
+wanted(const struct fl_watch *watch)
+{
+    uint8_t set = 0;
+    for (int d = 0; d < 2; d++) {
+        if (watch->handle[d] != NULL || watch->native[d] != NULL) {
+            set |= (uint8_t)(1 << d);
+        }
+    }
+    return set;
+}
+
+/* --- adding and removing ---------------------------------------------------------- */
+
+static int
+update(FLLoop *loop, int fd, uint8_t set)
+{
+    int rc = fl_watch_backend_update(loop->io->watchers, fd, set);
+    if (rc < 0) {
+        errno = -rc;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
+}
+
+static void
+replace_handle(struct fl_watch *watch, enum fl_direction direction,
+               FLHandle *handle)
+{
+    FLHandle *old = watch->handle[direction];
+    watch->handle[direction] = handle;
+    if (old != NULL) {
+        /* as asyncio: a handle that is replaced never runs again */
+        if (fl_handle_cancel(old) < 0) {
+            PyErr_Clear();
+        }
+        Py_DECREF(old);
+    }
+}
+
+static int
+set(FLLoop *loop, int fd, enum fl_direction direction, FLHandle *handle,
+    struct fl_watcher *native)
+{
+    struct fl_watch *watch = entry(loop, fd);
+    if (watch == NULL
+        || update(loop, fd, wanted(watch) | (uint8_t)(1 << direction)) < 0) {
+        return -1;
+    }
+    watch->native[direction] = native;
+    Py_XINCREF(handle);
+    replace_handle(watch, direction, handle);
+    return 0;
+}
+
+int
+fl_watch_set_handle(FLLoop *loop, int fd, enum fl_direction direction,
+                    FLHandle *handle)
+{
+    return set(loop, fd, direction, handle, NULL);
+}
+
+int
+fl_watch_set_native(FLLoop *loop, int fd, enum fl_direction direction,
+                    struct fl_watcher *watcher)
+{
+    return set(loop, fd, direction, NULL, watcher);
+}
+
+int
+fl_watch_remove(FLLoop *loop, int fd, enum fl_direction direction)
+{
+    struct fl_watch *watch =
+        loop->io == NULL ? NULL : find(loop->io->watchers, fd);
+    if (watch == NULL || !(wanted(watch) & (1 << direction))) {
+        return 0;
+    }
+    watch->native[direction] = NULL;
+    FLHandle *handle = watch->handle[direction];
+    watch->handle[direction] = NULL;
+    /* fails when the user has closed fd: then nothing is left to undo */
+    fl_watch_backend_update(loop->io->watchers, fd, wanted(watch));
+    if (wanted(watch) == 0) {
+        Py_CLEAR(watch->file);
+    }
+    if (handle != NULL) {
+        if (fl_handle_cancel(handle) < 0) {
+            PyErr_Clear();
+        }
+        Py_DECREF(handle);
+    }
+    return 1;
+}
+
+void
+fl_watch_remove_native(FLLoop *loop, int fd, enum fl_direction direction,
+                       const struct fl_watcher *watcher)
+{
+    struct fl_watch *watch =
+        loop->io == NULL ? NULL : find(loop->io->watchers, fd);
+    if (watch != NULL && watch->native[direction] == watcher) {
+        fl_watch_remove(loop, fd, direction);
+    }
+}
+
+int
+fl_watch_set_file(FLLoop *loop, int fd, PyObject *file)
+{
+    struct fl_watch *watch = entry(loop, fd);
+    if (watch == NULL) {
+        return -1;
+    }
+    Py_XSETREF(watch->file, Py_NewRef(file));
+    return 0;
+}
+
+int
+fl_watch_find_file(FLLoop *loop, PyObject *file)
+{
+    int size = loop->io == NULL ? 0 : loop->io->watchers->size;
+    for (int fd = 0; fd < size; fd++) {
+        if (loop->io->watchers->table[fd].file == file) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+int
+fl_watch_set_transport(FLLoop *loop, int fd, PyObject *transport)
+{
+    if (transport == NULL && loop->io == NULL) {
+        return 0;
+    }
+    struct fl_watch *watch = entry(loop, fd);
+    if (watch == NULL) {
+        return -1;
+    }
+    watch->transport = transport;
+    return 0;
+}
+
+FL_BORROWED PyObject *
+fl_watch_transport(FLLoop *loop, int fd)
+{
+    struct fl_watch *watch =
+        loop->io == NULL ? NULL : find(loop->io->watchers, fd);
+    return watch == NULL ? NULL : watch->transport;
+}
+
+/* --- events ------------------------------------------------------------------- */
+
+static void
+dispatch_one(struct fl_watchers *w, int fd, enum fl_direction direction)
+{
+    /* Beware: a native watcher may make the table grow: look it up anew. */
+    struct fl_watch *watch = &w->table[fd];
+    if (watch->native[direction] != NULL) {
+        watch->native[direction]->ready(watch->native[direction]);
+        return;
+    }
+    FLHandle *handle = watch->handle[direction];
+    if (handle == NULL) {
+        return;
+    }
+    if (handle->cancelled) {
+        fl_watch_remove(w->loop, fd, direction);
+        return;
+    }
+    if (fl_loop_push(w->loop, FL_READY_HANDLE, Py_NewRef(handle)) < 0) {
+        fl_loop_set_fatal(w->loop);
+    }
+}
+
+void
+fl_watch_dispatch(struct fl_watchers *w, int fd, uint8_t ready)
+{
+    if (ready & (1 << FL_READ)) {
+        dispatch_one(w, fd, FL_READ);
+    }
+    if (ready & (1 << FL_WRITE)) {
+        dispatch_one(w, fd, FL_WRITE);
+    }
+}
+
+/* --- life ------------------------------------------------------------------ */
+
+struct fl_watchers *
+fl_watchers_new(FLLoop *loop)
+{
+    struct fl_watchers *w = PyMem_Calloc(1, sizeof(struct fl_watchers));
+    if (w == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    w->loop = loop;
+    int rc = fl_watch_backend_open(w);
+    if (rc < 0) {
+        PyMem_Free(w);
+        fl_raise_uv(rc);
+        return NULL;
+    }
+    return w;
+}
+
+int
+fl_watchers_traverse(struct fl_watchers *w, visitproc visit, void *arg)
+{
+    for (int fd = 0; fd < w->size; fd++) {
+        Py_VISIT(w->table[fd].handle[FL_READ]);
+        Py_VISIT(w->table[fd].handle[FL_WRITE]);
+        Py_VISIT(w->table[fd].file);
+    }
+    return 0;
+}
+
+void
+fl_watchers_close(struct fl_watchers *w)
+{
+    for (int fd = 0; fd < w->size; fd++) {
+        for (int d = 0; d < 2; d++) {
+            Py_CLEAR(w->table[fd].handle[d]);
+            w->table[fd].native[d] = NULL;
+        }
+        Py_CLEAR(w->table[fd].file);
+    }
+    fl_watch_backend_close(w);
+}
+
+void
+fl_watchers_free(struct fl_watchers *w)
+{
+    PyMem_Free(w->table);
+    PyMem_Free(w);
+}

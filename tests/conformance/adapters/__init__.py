@@ -1,0 +1,1 @@
+"""How each module's test classes are turned to fastloop: one function per module."""
