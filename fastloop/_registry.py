@@ -48,14 +48,20 @@ def _hook_awaited_by() -> None:
         stock = getattr(futures, name)
         native = getattr(_core, name)
 
-        def record(fut: Any, waiter: Any, /, stock: Any = stock, native: Any = native) -> None:
+        def record(
+            fut: Any, waiter: Any, /, stock: Any = stock, native: Any = native
+        ) -> None:
             if not native(fut, waiter):
                 stock(fut, waiter)
 
         record.__name__ = record.__qualname__ = name
         record.__doc__ = stock.__doc__
-        setattr(futures, name, record)
-        setattr(asyncio, name, record)
+        for module, alias in (
+            (asyncio, name),
+            (futures, name),
+            (futures, f"_c_{name}"),
+        ):
+            setattr(module, alias, record)
 
 
 def hook() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import warnings
 import weakref
@@ -24,12 +23,6 @@ from .tls import TLSMixin
 
 # what asyncio.constants.DEBUG_STACK_DEPTH limits, too
 _ORIGIN_TRACKING_DEPTH = 10
-
-
-def _debug_by_environment() -> bool:
-    return sys.flags.dev_mode or (
-        not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG"))
-    )
 
 
 class Loop(
@@ -56,7 +49,7 @@ class Loop(
         self._asyncgens_shutdown_called = False
         self._tracking_origins = False
         self._outer_origin_depth = 0
-        if _debug_by_environment():
+        if asyncio.coroutines._is_debug_mode():
             self.set_debug(True)
 
     def __repr__(self) -> str:

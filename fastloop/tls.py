@@ -47,6 +47,15 @@ def reject_ssl_socket(sock: socket.socket) -> None:
         raise TypeError("Socket cannot be of type SSLSocket")
 
 
+def _move_buffered(protocol: Any, tls: Any) -> None:
+    """Let the handshake have what a stream reader has read of it already."""
+    if isinstance(protocol, asyncio.StreamReaderProtocol):
+        reader: Any = protocol._stream_reader
+        if reader is not None and reader._buffer:
+            tls._incoming.write(reader._buffer)
+            reader._buffer.clear()
+
+
 class TLSMixin(_Base):
     """Part of Loop."""
 
@@ -150,6 +159,8 @@ class TLSMixin(_Base):
         )
         # nothing must be read before the handshake's protocol is in place
         transport.pause_reading()
+        if server_side:
+            _move_buffered(protocol, tls)
         transport.set_protocol(tls)
         made = self.call_soon(tls.connection_made, transport)
         resumed = self.call_soon(transport.resume_reading)

@@ -67,6 +67,7 @@
     X(asyncio_Transport, "asyncio.transports", "Transport")                   \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")              \
     X(get_event_loop, "asyncio.events", "get_event_loop")                     \
+    X(get_running_loop, "asyncio.events", "_get_running_loop")                \
     X(enter_task, "asyncio.tasks", "_enter_task")                             \
     X(leave_task, "asyncio.tasks", "_leave_task")                             \
     X(set_running_loop, "asyncio.events", "_set_running_loop")

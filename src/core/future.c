@@ -137,27 +137,24 @@ fl_future_set_result(FLFuture *fut, PyObject *result)
 }
 
 /* StopIteration cannot pass through a coroutine.  A new reference to what to
-   store in its place; NULL when it is refused (3.11). */
+   store in its place; NULL where it is refused (before 3.12.2). */
 static FL_COLD PyObject *
 replace_stop_iteration(PyObject *exc)
 {
-#if FL_PY312
-    PyObject *replacement = PyObject_CallFunction(
-        PyExc_RuntimeError, "s",
+    static const char message[] =
         "StopIteration interacts badly with generators and cannot be raised "
-        "into a Future");
+        "into a Future";
+    if (Py_Version < 0x030c02f0) {
+        PyErr_SetString(PyExc_TypeError, message);
+        return NULL;
+    }
+    PyObject *replacement =
+        PyObject_CallFunction(PyExc_RuntimeError, "s", message);
     if (replacement != NULL) {
         PyException_SetCause(replacement, Py_NewRef(exc));
         PyException_SetContext(replacement, Py_NewRef(exc));
     }
     return replacement;
-#else
-    (void)exc;
-    PyErr_SetString(PyExc_TypeError,
-                    "StopIteration interacts badly with generators and "
-                    "cannot be raised into a Future");
-    return NULL;
-#endif
 }
 
 /* The exception instance to store for what set_exception() was given. */
@@ -179,12 +176,8 @@ exception_to_store(PyObject *given)
         PyErr_SetString(PyExc_TypeError, "invalid exception object");
         return NULL;
     }
-#if FL_PY312
-    bool stop = PyErr_GivenExceptionMatches(exc, PyExc_StopIteration);
-#else
-    bool stop = Py_IS_TYPE(exc, (PyTypeObject *)PyExc_StopIteration);
-#endif
-    if (FL_UNLIKELY(stop)) {
+    if (FL_UNLIKELY(
+            PyErr_GivenExceptionMatches(exc, PyExc_StopIteration))) {
         Py_SETREF(exc, replace_stop_iteration(exc));
     }
     return exc;
@@ -312,11 +305,10 @@ PyObject *
 fl_future_get_result(FLFuture *fut)
 {
     PyObject *exc;
-    int status = fl_future_get_failure(fut, &exc);
-    if (FL_LIKELY(status == 0)) {
+    if (FL_LIKELY(fl_future_get_failure(fut, &exc) == 0)) {
         return Py_NewRef(fut->result);
     }
-    if (status > 0) {
+    if (exc != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
         Py_DECREF(exc);
     }

@@ -157,7 +157,7 @@ future_result(FLFuture *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->loop == NULL) {
         PyErr_SetString(
-            fl_future_state(self)->imp.InvalidStateError,
+            fl_state_of_type(Py_TYPE(self))->imp.InvalidStateError,
             "Future object is not initialized.");
         return NULL;
     }
@@ -183,7 +183,7 @@ future_exception(FLFuture *self, PyObject *Py_UNUSED(ignored))
     }
     if (self->loop == NULL || self->state != FL_FUTURE_FINISHED) {
         PyErr_SetString(
-            fl_future_state(self)->imp.InvalidStateError,
+            fl_state_of_type(Py_TYPE(self))->imp.InvalidStateError,
             self->loop == NULL ? "Future object is not initialized."
                                : "Exception is not set.");
         return NULL;

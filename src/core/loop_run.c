@@ -311,10 +311,10 @@ int
 fl_loop_run(FLLoop *loop)
 {
     FL_ASSERT(!loop->running);
-    if (fl_loop_check_open(loop) < 0 || fl_loop_check_process(loop) < 0
-        || fl_current_begin(loop) < 0) {
+    if (fl_loop_check_open(loop) < 0 || fl_loop_check_process(loop) < 0) {
         return -1;
     }
+    fl_current_begin(loop);
     loop->running = true;
     loop->thread_id = PyThread_get_thread_ident();
     loop->polled_at = loop->looked_at = loop->gil_dropped_at = fl_clock_ns();

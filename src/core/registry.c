@@ -18,95 +18,92 @@ holds(PyThreadState *ts, Py_ssize_t offset, PyObject *value)
     return word == value;
 }
 
-/* Enter `task` and look where its pointer appears behind the public part of the
-   thread state.  The layout there differs between releases, so it is found out
-   at run time, and believed only if exactly one word fits. */
-static Py_ssize_t
-find_offset(fl_state *st, PyObject *loop, PyObject *task)
+/* asyncio.tasks._swap_current_task(loop, task) */
+static PyObject *
+swap(fl_state *st, PyObject *loop, PyObject *task)
 {
     PyObject *args[] = {loop, task};
-    PyObject *res = PyObject_Vectorcall(st->imp.enter_task, args, 2, NULL);
-    if (res == NULL) {
+    return PyObject_Vectorcall(st->sup.swap_current_task, args, 2, NULL);
+}
+
+/* Make a known object the current task of the running loop and look where its
+   pointer appears behind the public part of the thread state.  The layout there
+   differs between releases, so it is found out at run time, and believed only if
+   exactly one word fits.  0 if none does, -1 on error. */
+static Py_ssize_t
+find_offset(fl_state *st, PyObject *loop, PyObject *probe)
+{
+    PyObject *previous = swap(st, loop, probe);
+    if (previous == NULL) {
         return -1;
     }
-    Py_DECREF(res);
     PyThreadState *ts = PyThreadState_Get();
     Py_ssize_t found = 0;
     int matches = 0;
     for (Py_ssize_t i = 0; i < SCAN_WORDS; i++) {
         Py_ssize_t offset = (Py_ssize_t)(sizeof(PyThreadState)
                                          + (size_t)i * sizeof(PyObject *));
-        if (holds(ts, offset, task)) {
+        if (holds(ts, offset, probe)) {
             found = offset;
             matches++;
         }
     }
-    res = PyObject_Vectorcall(st->imp.leave_task, args, 2, NULL);
-    if (res == NULL) {
+    PyObject *ours = swap(st, loop, previous);
+    PyObject *expected = previous == Py_None ? NULL : previous;
+    Py_DECREF(previous);
+    Py_XDECREF(ours);
+    if (ours == NULL) {
         return -1;
     }
-    Py_DECREF(res);
-    return matches == 1 && holds(ts, found, NULL) ? found : 0;
+    return matches == 1 && holds(ts, found, expected) ? found : 0;
 }
 
-/* 0 with st->running_task_offset set if it could be found, else left 0: then
-   _swap_current_task() is called. */
+/* Set st->running_task_offset; it stays 0 if the place cannot be found:
+   _swap_current_task() is called then. */
 static int
 find_running_task(fl_state *st)
 {
-    PyObject *module = PyImport_ImportModule("asyncio.events");
-    PyObject *previous =
-        module == NULL
-            ? NULL
-            : PyObject_CallMethod(module, "_get_running_loop", NULL);
-    Py_XDECREF(module);
-    if (previous == NULL) {
-        return -1;
+    PyObject *loop = PyObject_CallNoArgs(st->imp.get_running_loop);
+    PyObject *probe = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
+    PyObject *set = NULL;
+    if (loop == Py_None && probe != NULL) {
+        /* outside a running loop, anything can be set as one */
+        Py_SETREF(loop, PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type));
+        set = loop == NULL ? NULL
+                           : PyObject_CallOneArg(st->imp.set_running_loop,
+                                                 loop);
+        if (set == NULL) {
+            Py_CLEAR(loop);
+        }
     }
-    if (previous != Py_None) {
-        /* imported while a loop runs: leave its current task alone */
-        Py_DECREF(previous);
-        return 0;
-    }
-    Py_DECREF(previous);
-    PyObject *loop = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
-    PyObject *task = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
-    PyObject *res = NULL;
     Py_ssize_t offset = -1;
-    if (loop != NULL && task != NULL) {
-        res = PyObject_CallOneArg(st->imp.set_running_loop, loop);
+    if (loop != NULL && probe != NULL) {
+        offset = find_offset(st, loop, probe);
     }
-    if (res != NULL) {
-        offset = find_offset(st, loop, task);
+    if (set != NULL) {
         PyObject *raised = fl_err_take();
-        Py_SETREF(res,
+        Py_SETREF(set,
                   PyObject_CallOneArg(st->imp.set_running_loop, Py_None));
         if (raised != NULL) {
             fl_err_give(raised);
         }
     }
+    Py_XDECREF(set);
+    Py_XDECREF(probe);
     Py_XDECREF(loop);
-    Py_XDECREF(task);
-    int status = res == NULL || offset < 0 ? -1 : 0;
-    Py_XDECREF(res);
     st->running_task_offset = offset > 0 ? offset : 0;
-    return status;
+    return offset < 0 ? -1 : 0;
 }
 
-int
+void
 fl_current_begin(FLLoop *loop)
 {
-    fl_state *st = loop->st;
-    if (st->running_task_offset == 0 && find_running_task(st) < 0) {
-        return -1;
-    }
+    Py_ssize_t offset = loop->st->running_task_offset;
     loop->running_slot = NULL;
-    if (st->running_task_offset != 0) {
+    if (offset != 0) {
         char *ts = (char *)PyThreadState_Get();
-        loop->running_slot = (PyObject **)(void *)(ts
-                                                   + st->running_task_offset);
+        loop->running_slot = (PyObject **)(void *)(ts + offset);
     }
-    return 0;
 }
 
 static int
@@ -116,19 +113,17 @@ replace(FLLoop *loop, PyObject *task)
         Py_XSETREF(*loop->running_slot, Py_XNewRef(task));
         return 0;
     }
-    PyObject *args[] = {(PyObject *)loop, task == NULL ? Py_None : task};
-    PyObject *previous = PyObject_Vectorcall(loop->st->sup.swap_current_task,
-                                             args, 2, NULL);
+    PyObject *previous =
+        swap(loop->st, (PyObject *)loop, task == NULL ? Py_None : task);
     Py_XDECREF(previous);
     return previous == NULL ? -1 : 0;
 }
 
 #else
 
-int
+void
 fl_current_begin(FLLoop *Py_UNUSED(loop))
 {
-    return 0;
 }
 
 static int
@@ -230,11 +225,10 @@ fl_registry_discard_awaited_by(fl_state *st, PyObject *fut, PyObject *waiter)
 int
 fl_registry_init(PyObject *module)
 {
-#if FL_PY314
-    (void)module;
-    return 0;
-#else
     fl_state *st = fl_state_of_module(module);
+#if FL_PY314
+    return find_running_task(st);
+#else
     PyObject *tasks = PyImport_ImportModule("asyncio.tasks");
     if (tasks == NULL) {
         return -1;

@@ -23,7 +23,7 @@ fl_current_publish(FLLoop *loop, struct FLTask *task)
 }
 
 /* The loop begins to run in this thread: find where to publish. */
-int fl_current_begin(FLLoop *loop);
+void fl_current_begin(FLLoop *loop);
 
 /* A list of all unfinished native tasks, of all loops (new references). */
 PyObject *fl_registry_list_tasks(fl_state *st);

@@ -98,7 +98,7 @@ is_running(FLTask *task, fl_state *st)
     return status;
 }
 
-/* The future part is set up; on failure nothing is reported at dealloc. */
+/* The future part is set up: the rest. */
 static int
 begin(FLTask *task, fl_state *st, PyObject *coro,
       const struct fl_task_options *options)
@@ -116,19 +116,15 @@ begin(FLTask *task, fl_state *st, PyObject *coro,
     fl_list_append(task->fut.native ? &((FLLoop *)task->fut.loop)->tasks
                                     : &st->foreign_tasks,
                    &task->node);
-    int status;
-    if (FL_UNLIKELY(options->eager_start)
-        && (status = is_running(task, st)) != 0) {
-        status = status < 0 ? -1 : fl_task_start_eagerly(task);
+    int eager = options->eager_start ? is_running(task, st) : 0;
+    if (FL_LIKELY(eager == 0)) {
+        return fl_task_step_soon(task);
     }
-    else {
-        status = fl_task_step_soon(task);
-    }
-    if (FL_UNLIKELY(status < 0)) {
+    if (eager < 0 || fl_task_start_eagerly(task) < 0) {
         task->fut.log_destroy_pending = false;
-        fl_list_unlink(&task->node);
+        return -1;
     }
-    return status;
+    return 0;
 }
 
 int

@@ -46,6 +46,8 @@ static void
 report_destroyed(FLTask *self)
 {
     PyObject *raised = fl_err_take();
+    /* whoever keeps the report keeps the task: it is not one of all_tasks() */
+    fl_list_unlink(&self->node);
     PyObject *context =
         Py_BuildValue("{s:s,s:O}", "message",
                       "Task was destroyed but it is pending!", "task", self);

@@ -13,6 +13,7 @@ struct fl_io {
     FLLoop *loop;                 /* borrowed: contains the pointer to us */
     struct fl_watchers *watchers; /* owned; see watch.h */
     char *scratch;                /* owned; what streams read into */
+    PyObject *incoming;           /* owned; bytes a read under way fills */
 };
 
 /* NULL with an exception if it cannot be made. */

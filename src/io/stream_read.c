@@ -2,9 +2,13 @@
 
    A Protocol gets a bytes object of the right size, copied out of one buffer that
    all streams of the loop share; the kernel fills it without the GIL if nothing
-   has needed the GIL yet.  A BufferedProtocol's own buffer is filled directly. */
+   has needed the GIL yet.  A connection that has just received much is expected to
+   receive much again: the kernel then fills the bytes object itself.  A
+   BufferedProtocol's own buffer is always filled directly. */
 #include "base/errors.h"
 #include "io/transport.h"
+
+#define LARGE_READ (32 * 1024)
 
 /* --- buffers ----------------------------------------------------------------- */
 
@@ -43,6 +47,21 @@ get_buffer(FLTransport *t, uv_buf_t *buf)
     t->in_alloc = false;
 }
 
+/* A bytes object to be filled and shrunk; without one the shared buffer serves. */
+static void
+get_bytes(FLTransport *t, uv_buf_t *buf)
+{
+    fl_loop_take_gil(t->loop);
+    struct fl_io *io = t->loop->io;
+    io->incoming = PyBytes_FromStringAndSize(NULL, t->expected);
+    if (io->incoming == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    buf->base = PyBytes_AS_STRING(io->incoming);
+    buf->len = t->expected;
+}
+
 static void
 alloc_cb(uv_handle_t *handle, size_t Py_UNUSED(hint), uv_buf_t *buf)
 {
@@ -52,6 +71,12 @@ alloc_cb(uv_handle_t *handle, size_t Py_UNUSED(hint), uv_buf_t *buf)
         get_buffer(t, buf);
         return;
     }
+    if (t->expected > 0) {
+        get_bytes(t, buf);
+        if (buf->base != NULL) {
+            return;
+        }
+    }
     char *scratch = fl_io_scratch(t->loop);
     if (scratch != NULL) {
         *buf = uv_buf_init(scratch, FL_SCRATCH_SIZE);
@@ -60,11 +85,41 @@ alloc_cb(uv_handle_t *handle, size_t Py_UNUSED(hint), uv_buf_t *buf)
 
 /* --- data ------------------------------------------------------------------------ */
 
+/* How much the next read may bring, judged by this one: 0 for what the shared
+   buffer serves best. */
+static inline void
+expect(FLTransport *t, size_t size)
+{
+    if (FL_LIKELY(size < LARGE_READ)) {
+        t->expected = 0;
+        return;
+    }
+    uint32_t room = LARGE_READ;
+    while (room <= size && room < FL_SCRATCH_SIZE) {
+        room *= 2;
+    }
+    t->expected = room;
+}
+
+/* What was read, as bytes; NULL with MemoryError. */
+static inline PyObject *
+take_bytes(FLTransport *t, const char *data, size_t size)
+{
+    PyObject *bytes = t->loop->io->incoming;
+    if (FL_LIKELY(bytes == NULL)) {
+        return PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+    }
+    t->loop->io->incoming = NULL;
+    _PyBytes_Resize(&bytes, (Py_ssize_t)size); /* leaves NULL on failure */
+    return bytes;
+}
+
 /* HOT */
 static void
 deliver(FLTransport *t, const char *data, size_t size)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+    PyObject *bytes = take_bytes(t, data, size);
+    expect(t, size);
     PyObject *result =
         bytes == NULL
             ? NULL
@@ -158,9 +213,15 @@ read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
         if (own_buffer) {
             PyBuffer_Release(&t->buffer);
         }
+        Py_CLEAR(t->loop->io->incoming);
         if (nread < 0) {
             read_failed(t, (int)nread);
         }
+    }
+    if (t->pending.count > 0 && fl_ring_count(&t->loop->ready) == 0) {
+        /* nothing is scheduled that could write more in this turn: send the
+           answer while connection and data are in the caches */
+        fl_transport_flush(t);
     }
     Py_DECREF(t);
     FL_ASSERT(!PyErr_Occurred());

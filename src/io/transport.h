@@ -81,6 +81,7 @@ typedef struct FLTransport {
     bool lost : 1; /* connection_lost is queued: what is written is dropped */
     bool has_peername : 1;
     uint32_t writes_after_loss;
+    uint32_t expected; /* size of a read worth a bytes object of its own, or 0 */
     Py_buffer buffer; /* BufferedProtocol: filled by the read under way */
 
     struct sockaddr_in6 peername; /* raw, room for IPv4 and IPv6 */

@@ -469,6 +469,12 @@ get_unsent(FLTransport *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_paused(FLTransport *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->paused);
+}
+
+static PyObject *
 get_start_tls_compatible(FLTransport *Py_UNUSED(self),
                          void *Py_UNUSED(closure))
 {
@@ -513,6 +519,7 @@ static PyGetSetDef transport_getset[] = {
     {"_sock_fd", (getter)get_sock_fd, NULL, NULL, NULL},
     {"_loop", (getter)get_loop, NULL, NULL, NULL},
     {"_unsent", (getter)get_unsent, NULL, NULL, NULL},
+    {"_paused", (getter)get_paused, NULL, NULL, NULL},
     {"_start_tls_compatible", (getter)get_start_tls_compatible, NULL, NULL,
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
