@@ -117,6 +117,9 @@ static PyModuleDef_Slot module_slots[] = {
 #if FL_PY312
     {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
 #endif
+#if FL_PY313
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
     {0, NULL},
 };
 

@@ -150,12 +150,19 @@ call_soon(FLFuture *fut, PyObject *call, PyObject *arg, PyObject *context)
     return handle == NULL ? -1 : 0;
 }
 
-/* Schedule one callback of a future that is done. */
+/* Schedule one callback of a future that is done, by itself. */
 static int
 schedule(FLFuture *fut, const struct fl_callback *callback)
 {
     if (callback->context == NULL) {
-        return fl_task_wake_soon((FLTask *)callback->call, fut);
+        FLTask *task = (FLTask *)callback->call;
+        FLLoop *loop = fl_future_direct_loop(fut);
+        if (loop == NULL) {
+            return fl_task_wake_soon(task, fut);
+        }
+        return fl_loop_check_open(loop) < 0
+                   ? -1
+                   : fl_task_push_wake(loop, (FLTask *)Py_NewRef(task));
     }
     return call_soon(fut, callback->call, (PyObject *)fut, callback->context);
 }
@@ -277,8 +284,9 @@ fl_future_add_waiting_tasks(FLFuture *fut, PyObject *set)
 
 /* --- when the future is done -------------------------------------------------------- */
 
-/* Not our loop: each callback through call_soon(), in order.  After an error the
-   rest is dropped, as asyncio does. */
+/* Not our loop, or debug mode, which wants a handle for each: every callback
+   through call_soon(), in order.  After an error the rest is dropped, as asyncio
+   does. */
 static FL_COLD int
 schedule_each(FLFuture *fut)
 {
@@ -307,7 +315,7 @@ fl_future_schedule_callbacks(FLFuture *fut)
         return 0;
     }
     FLLoop *loop = fl_future_direct_loop(fut);
-    if (FL_UNLIKELY(loop == NULL)) {
+    if (FL_UNLIKELY(loop == NULL || loop->debug)) {
         return schedule_each(fut);
     }
     if (FL_UNLIKELY(fl_loop_check_open(loop) < 0)) {

@@ -180,6 +180,11 @@ void fl_loop_dealloc(FLLoop *loop);
    past: its descriptors are shared with the parent. */
 int fl_loop_check_process(const FLLoop *loop);
 
+#ifdef FL_DEBUG
+/* Do the structures hold what this file promises?  Checked after every turn. */
+bool fl_loop_consistent(const FLLoop *loop);
+#endif
+
 /* loop_run.c: run turns until stop().  0, or -1 with what a callback raised
    (KeyboardInterrupt, SystemExit). */
 int fl_loop_run(FLLoop *loop);

@@ -317,11 +317,14 @@ fl_loop_run(FLLoop *loop)
     fl_current_begin(loop);
     loop->running = true;
     loop->thread_id = PyThread_get_thread_ident();
-    loop->polled_at = loop->looked_at = loop->gil_dropped_at = fl_clock_ns();
+    loop->looked_at = loop->gil_dropped_at = fl_clock_ns();
+    /* the first turn polls: programs run a loop for one turn to let I/O happen */
+    loop->polled_at = loop->looked_at - POLL_EVERY_NS;
     loop->turns_allowed = 1;
     int status;
     do {
         status = turn(loop);
+        FL_ASSERT(fl_loop_consistent(loop));
     } while (status == 0 && !loop->stopping);
     FL_ASSERT(loop->current == NULL);
     loop->stopping = false;

@@ -132,6 +132,42 @@ fl_loop_traverse(FLLoop *loop, visitproc visit, void *arg)
     return 0;
 }
 
+#ifdef FL_DEBUG
+static bool
+list_consistent(const struct fl_list *head)
+{
+    for (const struct fl_list *n = head->next; n != head; n = n->next) {
+        if (n->next->prev != n || n->prev->next != n) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
+fl_loop_consistent(const FLLoop *loop)
+{
+    for (uint32_t i = 0; i < fl_ring_count(&loop->ready); i++) {
+        PyObject *object = entry_object(fl_ring_peek(&loop->ready, i));
+        if (Py_REFCNT(object) < 1) {
+            return false;
+        }
+    }
+    for (struct fl_list *n = loop->tasks.next; n != &loop->tasks;
+         n = n->next) {
+        FLTask *task = FL_CONTAINER_OF(n, FLTask, node);
+        if (task->fut.loop != (PyObject *)loop
+            || fl_future_done(&task->fut)) {
+            return false;
+        }
+    }
+    return fl_heap_consistent(&loop->timers)
+           && list_consistent(&loop->attached)
+           && list_consistent(&loop->flushes) && loop->current == NULL
+           && loop->released == NULL && !loop->sleeping;
+}
+#endif
+
 /* --- close ------------------------------------------------------------------------ */
 
 static void
