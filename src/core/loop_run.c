@@ -162,7 +162,9 @@ adapt_clock(FLLoop *loop, int64_t now)
 static int
 look_outside(FLLoop *loop)
 {
-    bool idle = fl_ring_count(&loop->ready) == 0 && !loop->stopping;
+    /* what was written while the loop did not run is still to be flushed */
+    bool idle = fl_ring_count(&loop->ready) == 0 && !loop->stopping
+                && fl_list_empty(&loop->flushes);
     loop->turns++;
     loop->polled_turns++;
     if (!idle && loop->turns < loop->turns_allowed

@@ -2,7 +2,7 @@
 
    write() keeps a reference to bytes and copies what could change.  Past
    FL_WRITE_COLLECT bytes, or the protocol's high-water mark if that is lower, it
-   does not wait for the end of the turn.  What the kernel does not take at once
+   does not wait for the end of the turn, nor where no turn is under way.  What the kernel does not take at once
    is queued with libuv; only that counts as buffered, so that flow control and
    get_write_buffer_size() tell what asyncio's do. */
 #include "base/errors.h"
@@ -422,7 +422,8 @@ fl_transport_write(FLTransport *t, PyObject *data)
     if (append_object(t, data) < 0) {
         return -1;
     }
-    if (FL_UNLIKELY(t->pending.bytes > collect_limit(t))) {
+    if (FL_UNLIKELY(t->pending.bytes > collect_limit(t)
+                    || !t->loop->running)) {
         fl_transport_flush(t);
     }
     else {
