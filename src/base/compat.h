@@ -75,6 +75,18 @@ fl_getattr_optional(PyObject *o, PyObject *name, PyObject **res)
 #endif
 }
 
+/* Around what a tp_dealloc does after untracking: long chains of objects that own
+   one another are freed without deep recursion.  From 3.14 the interpreter sees to
+   that by itself. */
+#if FL_PY314
+#  define FL_TRASHCAN_BEGIN(self, dealloc)
+#  define FL_TRASHCAN_END
+#else
+#  define FL_TRASHCAN_BEGIN(self, dealloc)                                    \
+      Py_TRASHCAN_BEGIN((PyObject *)(self), (destructor)(dealloc))
+#  define FL_TRASHCAN_END Py_TRASHCAN_END
+#endif
+
 /* The name of a type without its module. */
 static inline const char *
 fl_type_name(const PyTypeObject *type)

@@ -122,9 +122,9 @@ fl_heap_free(struct fl_heap *heap)
 }
 
 bool
-fl_heap_consistent(const struct fl_heap *heap)
+fl_heap_consistent(const struct fl_heap *heap, uint32_t limit)
 {
-    for (uint32_t i = 0; i < heap->count; i++) {
+    for (uint32_t i = 0; i < heap->count && i < limit; i++) {
         if (heap->items[i].node->index != i) {
             return false;
         }

@@ -38,8 +38,8 @@ void fl_heap_remove(struct fl_heap *heap, struct fl_heap_node *node);
 void fl_heap_free(struct fl_heap *heap);
 
 /* Does every parent come before its children, and does every node know its
-   place?  For assertions. */
-bool fl_heap_consistent(const struct fl_heap *heap);
+   place?  Looks at the first `limit` only.  For assertions. */
+bool fl_heap_consistent(const struct fl_heap *heap, uint32_t limit);
 
 static inline bool
 fl_heap_empty(const struct fl_heap *heap)

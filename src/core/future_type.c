@@ -106,21 +106,24 @@ future_dealloc(FLFuture *self)
         return;
     }
     PyObject_GC_UnTrack(self);
+    FL_TRASHCAN_BEGIN(self, future_dealloc)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     fl_state *st = self->native ? ((FLLoop *)self->loop)->st : NULL;
     fl_future_clear(self);
+    bool kept = false;
     if (FL_LIKELY(st != NULL && type == st->FutureType)) {
         self->state = FL_FUTURE_PENDING;
         self->failed = false;
         self->blocking = false;
-        if (fl_freelist_put(&st->futures, (PyObject *)self)) {
-            return;
-        }
+        kept = fl_freelist_put(&st->futures, (PyObject *)self);
     }
-    type->tp_free(self);
-    Py_DECREF(type);
+    if (!kept) {
+        type->tp_free(self);
+        Py_DECREF(type);
+    }
+    FL_TRASHCAN_END
 }
 
 PyDoc_STRVAR(

@@ -133,10 +133,14 @@ fl_loop_traverse(FLLoop *loop, visitproc visit, void *arg)
 }
 
 #ifdef FL_DEBUG
+#  define CHECKED 256 /* of each structure: a check must not be quadratic */
+
 static bool
 list_consistent(const struct fl_list *head)
 {
-    for (const struct fl_list *n = head->next; n != head; n = n->next) {
+    int left = CHECKED;
+    for (const struct fl_list *n = head->next; n != head && left-- > 0;
+         n = n->next) {
         if (n->next->prev != n || n->prev->next != n) {
             return false;
         }
@@ -147,21 +151,23 @@ list_consistent(const struct fl_list *head)
 bool
 fl_loop_consistent(const FLLoop *loop)
 {
-    for (uint32_t i = 0; i < fl_ring_count(&loop->ready); i++) {
+    for (uint32_t i = 0; i < fl_ring_count(&loop->ready) && i < CHECKED;
+         i++) {
         PyObject *object = entry_object(fl_ring_peek(&loop->ready, i));
         if (Py_REFCNT(object) < 1) {
             return false;
         }
     }
-    for (struct fl_list *n = loop->tasks.next; n != &loop->tasks;
-         n = n->next) {
+    int left = CHECKED;
+    for (struct fl_list *n = loop->tasks.next;
+         n != &loop->tasks && left-- > 0; n = n->next) {
         FLTask *task = FL_CONTAINER_OF(n, FLTask, node);
         if (task->fut.loop != (PyObject *)loop
             || fl_future_done(&task->fut)) {
             return false;
         }
     }
-    return fl_heap_consistent(&loop->timers)
+    return fl_heap_consistent(&loop->timers, CHECKED)
            && list_consistent(&loop->attached)
            && list_consistent(&loop->flushes) && loop->current == NULL
            && loop->released == NULL && !loop->sleeping;

@@ -169,50 +169,24 @@ fl_task_new(FLLoop *loop, PyObject *coro,
 
 /* --- cancellation ------------------------------------------------------------------- */
 
-/* Cancel what the task waits for.  1 done, 0 refused, -1 error. */
+/* Cancel a future that is not one of our tasks.  1 done, 0 refused, -1 error. */
 static int
-cancel_waiter(fl_state *st, PyObject *waiter, PyObject *msg)
+cancel_future(fl_state *st, PyObject *future, PyObject *msg)
 {
-    if (Py_IS_TYPE(waiter, st->FutureType)) {
-        return fl_future_cancel((FLFuture *)waiter, msg);
-    }
-    if (Py_IS_TYPE(waiter, st->TaskType)) {
-        return fl_task_cancel((FLTask *)waiter, msg);
+    if (Py_IS_TYPE(future, st->FutureType)) {
+        return fl_future_cancel((FLFuture *)future, msg);
     }
     PyObject *answer = PyObject_CallMethodOneArg(
-        waiter, st->str.cancel, msg == NULL ? Py_None : msg);
+        future, st->str.cancel, msg == NULL ? Py_None : msg);
     int status = answer == NULL ? -1 : PyObject_IsTrue(answer);
     Py_XDECREF(answer);
     return status;
 }
 
-int
-fl_task_cancel_waiter(FLTask *task, PyObject *msg)
+/* Let the next step throw CancelledError(msg). */
+static int
+cancel_at_next_step(FLTask *task, PyObject *msg)
 {
-    /* Beware: cancel() may run code that makes the task wait for something
-       else, or nothing: hold what we cancel. */
-    PyObject *waiter = Py_NewRef(task->fut_waiter);
-    Py_XINCREF(msg);
-    int status = cancel_waiter(fl_future_state(&task->fut), waiter, msg);
-    Py_XDECREF(msg);
-    Py_DECREF(waiter);
-    return status;
-}
-
-int
-fl_task_cancel(FLTask *task, PyObject *msg)
-{
-    task->fut.log_traceback = false;
-    if (fl_future_done(&task->fut)) {
-        return 0;
-    }
-    task->fut.cancel_requests++;
-    if (task->fut_waiter != NULL) {
-        int status = fl_task_cancel_waiter(task, msg);
-        if (status != 0) {
-            return status;
-        }
-    }
     task->fut.must_cancel = true;
     if (msg != NULL || task->fut.rare != NULL) {
         struct fl_future_rare *rare = fl_future_rare(&task->fut);
@@ -222,4 +196,51 @@ fl_task_cancel(FLTask *task, PyObject *msg)
         Py_XSETREF(rare->cancel_msg, Py_XNewRef(msg));
     }
     return 1;
+}
+
+int
+fl_task_cancel_waiter(FLTask *task, PyObject *msg)
+{
+    /* Beware: cancel() may run code that makes the task wait for something
+       else, or nothing: hold what we cancel. */
+    PyObject *waiter = Py_NewRef(task->fut_waiter);
+    Py_XINCREF(msg);
+    fl_state *st = fl_future_state(&task->fut);
+    int status = Py_IS_TYPE(waiter, st->TaskType)
+                     ? fl_task_cancel((FLTask *)waiter, msg)
+                     : cancel_future(st, waiter, msg);
+    Py_XDECREF(msg);
+    Py_DECREF(waiter);
+    return status;
+}
+
+/* A task that waits for a task passes its cancellation on.  The chain may be as
+   long as there are tasks, so it is walked, not descended by recursion; until its
+   end is reached no code of the user runs. */
+int
+fl_task_cancel(FLTask *task, PyObject *msg)
+{
+    fl_state *st = fl_future_state(&task->fut);
+    FLTask *parent = NULL;
+    for (;;) {
+        task->fut.log_traceback = false;
+        if (fl_future_done(&task->fut)) {
+            return parent == NULL ? 0 : cancel_at_next_step(parent, msg);
+        }
+        task->fut.cancel_requests++;
+        PyObject *waiter = task->fut_waiter;
+        if (waiter == NULL || !Py_IS_TYPE(waiter, st->TaskType)) {
+            break;
+        }
+        parent = task;
+        task = (FLTask *)waiter;
+    }
+    Py_INCREF(task);
+    int status =
+        task->fut_waiter == NULL ? 0 : fl_task_cancel_waiter(task, msg);
+    if (status == 0) {
+        status = cancel_at_next_step(task, msg);
+    }
+    Py_DECREF(task);
+    return status;
 }

@@ -99,6 +99,7 @@ task_dealloc(FLTask *self)
         return;
     }
     PyObject_GC_UnTrack(self);
+    FL_TRASHCAN_BEGIN(self, task_dealloc)
     if (self->fut.weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
@@ -106,14 +107,16 @@ task_dealloc(FLTask *self)
     fl_state *st =
         self->fut.native ? ((FLLoop *)self->fut.loop)->st : NULL;
     task_clear(self);
+    bool kept = false;
     if (FL_LIKELY(st != NULL && type == st->TaskType)) {
         reset(self);
-        if (fl_freelist_put(&st->tasks, (PyObject *)self)) {
-            return;
-        }
+        kept = fl_freelist_put(&st->tasks, (PyObject *)self);
     }
-    type->tp_free(self);
-    Py_DECREF(type);
+    if (!kept) {
+        type->tp_free(self);
+        Py_DECREF(type);
+    }
+    FL_TRASHCAN_END
 }
 
 static PyObject *

@@ -221,6 +221,21 @@ fl_transport_fd(const FLTransport *t)
     return fd;
 }
 
+void
+fl_transport_take_sockname(FLTransport *t)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof(address);
+    int fd = fl_transport_fd(t);
+    if (t->has_sockname || fd < 0
+        || getsockname(fd, (struct sockaddr *)&address, &size) < 0
+        || size > sizeof(t->sockname)) {
+        return;
+    }
+    memcpy(&t->sockname, &address, size);
+    t->has_sockname = true;
+}
+
 /* --- closing the handle -------------------------------------------------------------- */
 
 /* Close the descriptor, through its one owner. */
@@ -232,6 +247,7 @@ close_handle(FLTransport *t)
     if (fl_watch_transport(t->loop, fd) == (PyObject *)t) {
         fl_watch_set_transport(t->loop, fd, NULL);
     }
+    fl_transport_take_sockname(t);
     fl_list_unlink(&t->flush.node);
     fl_transport_drop_pending(t);
     if (t->sock != NULL) {

@@ -80,11 +80,13 @@ typedef struct FLTransport {
     bool protocol_paused : 1;
     bool lost : 1; /* connection_lost is queued: what is written is dropped */
     bool has_peername : 1;
+    bool has_sockname : 1;
     uint32_t writes_after_loss;
     uint32_t expected; /* size of a read worth a bytes object of its own, or 0 */
     Py_buffer buffer; /* BufferedProtocol: filled by the read under way */
 
     struct sockaddr_in6 peername; /* raw, room for IPv4 and IPv6 */
+    struct sockaddr_in6 sockname; /* raw; taken when the connection closes */
     union {
         uv_handle_t handle;
         uv_stream_t stream;
@@ -129,6 +131,9 @@ PyObject *fl_transport_call_flow(FLTransport *t, PyObject *name);
 int fl_transport_set_protocol(FLTransport *t, PyObject *protocol);
 
 int fl_transport_fd(const FLTransport *t);
+
+/* Our own address into t->sockname, while the descriptor is open. */
+void fl_transport_take_sockname(FLTransport *t);
 
 /* The transport of a uv callback, with the GIL taken; borrowed. */
 static inline FLTransport *

@@ -356,19 +356,6 @@ socket_object(FLTransport *self)
     return Py_XNewRef(self->sock);
 }
 
-static PyObject *
-sockname(FLTransport *self)
-{
-    struct sockaddr_storage address;
-    socklen_t size = sizeof(address);
-    int fd = fl_transport_fd(self);
-    if (fd < 0
-        || getsockname(fd, (struct sockaddr *)&address, &size) < 0) {
-        return NULL;
-    }
-    return fl_address_to_python((struct sockaddr *)&address);
-}
-
 /* A new reference, or NULL, with an exception only on error. */
 static PyObject *
 built_in_info(FLTransport *self, PyObject *name)
@@ -382,7 +369,10 @@ built_in_info(FLTransport *self, PyObject *name)
                    : NULL;
     }
     if (PyUnicode_CompareWithASCIIString(name, "sockname") == 0) {
-        return sockname(self);
+        fl_transport_take_sockname(self);
+        return self->has_sockname
+                   ? fl_address_to_python((struct sockaddr *)&self->sockname)
+                   : NULL;
     }
     return NULL;
 }
