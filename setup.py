@@ -6,8 +6,11 @@ reads these environment variables:
 FASTLOOP_DEBUG=1             assertions, consistency checks, tiny limits, -O0
 FASTLOOP_SANITIZE=LIST       compile with -fsanitize=LIST
 FASTLOOP_COVERAGE=1          compile for gcov
-FASTLOOP_WERROR=1            turn the project's warnings into errors
+FASTLOOP_WERROR=1            all of the project's warnings, as errors
 FASTLOOP_PORTABLE=1          leave out what only Linux has (to test the rest)
+
+Each combination of them has a folder of objects in build/, for each Python.  An
+object is compiled again when its source or a header that it includes has changed.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 LIBUV_MINIMUM = "1.44"
 
@@ -30,22 +34,36 @@ PACKAGES = {
     "libuv (Homebrew)",
     "pkg-config": "pkg-config (Debian), pkgconf-pkg-config (Fedora), "
     "pkgconf (Alpine), pkgconf (Homebrew)",
-    "a C compiler": "gcc (Debian), gcc (Fedora), gcc musl-dev (Alpine), "
+    "a C compiler": "gcc libc6-dev (Debian), gcc (Fedora), gcc musl-dev (Alpine), "
     "gcc (Homebrew)",
     "the Python headers": "python3-dev (Debian), python3-devel (Fedora), "
     "python3-dev (Alpine), python (Homebrew)",
 }
 
-WARNINGS = """
-    -Wall -Wextra -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes
-    -Wold-style-definition -Wpointer-arith -Wvla -Wformat=2
-    -Wimplicit-fallthrough -Wconversion -Wsign-conversion -Wdouble-promotion
-    -Wnull-dereference
-""".split()
+WARNINGS = ["-Wall", "-Wextra"]
+STRICT_WARNINGS = [
+    "-Wshadow",
+    "-Wundef",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+    "-Wold-style-definition",
+    "-Wpointer-arith",
+    "-Wvla",
+    "-Wformat=2",
+    "-Wimplicit-fallthrough",
+    "-Wconversion",
+    "-Wsign-conversion",
+    "-Wdouble-promotion",
+    "-Wnull-dereference",
+    "-Werror",
+]
 
 
 def flag(name: str) -> bool:
     return os.environ.get(name, "0") not in ("", "0")
+
+
+# --- what the build needs -----------------------------------------------------
 
 
 def missing(what: str, detail: str = "") -> SystemExit:
@@ -57,93 +75,72 @@ def pkg_config(*args: str) -> subprocess.CompletedProcess[str]:
     command = [*shlex.split(os.environ.get("PKG_CONFIG", "pkg-config")), *args]
     try:
         return subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
+    except OSError:
         raise missing("pkg-config") from None
 
 
-def libuv_flags() -> tuple[list[str], list[str]]:
-    pkg_config("--version")
+def check_libuv() -> None:
     if pkg_config("--exists", "libuv").returncode != 0:
         raise missing("libuv")
     if pkg_config(f"--atleast-version={LIBUV_MINIMUM}", "libuv").returncode != 0:
         version = pkg_config("--modversion", "libuv").stdout.strip()
         raise missing("libuv", f"{LIBUV_MINIMUM} or newer, found {version}")
-    # the headers as system headers: their warnings are not ours
-    cflags = shlex.split(pkg_config("--cflags", "libuv").stdout)
-    cflags = [f"-isystem{f[2:]}" if f.startswith("-I") else f for f in cflags]
-    return cflags, shlex.split(pkg_config("--libs", "libuv").stdout)
 
 
-def check_tools(compiler: list[str]) -> None:
+def check_compiler() -> None:
+    """Parse a file: that takes a compiler and the headers of the C library."""
+    name = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    compiler = shlex.split(name)
     try:
-        subprocess.run([*compiler, "--version"], capture_output=True, check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        raise missing("a C compiler", " ".join(compiler)) from None
+        done = subprocess.run(
+            [*compiler, "-fsyntax-only", "-x", "c", "-"],
+            input="#include <stdlib.h>\n",
+            capture_output=True,
+            text=True,
+        )
+        works = done.returncode == 0
+    except OSError:
+        works = False
+    if not works:
+        raise missing("a C compiler", compiler[0])
+
+
+def check_python_headers() -> None:
     include = sysconfig.get_path("include")
     platinclude = sysconfig.get_path("platinclude")
     if not any(Path(d, "Python.h").exists() for d in (include, platinclude)):
         raise missing("the Python headers", include)
 
 
-class BuildExt(build_ext):
-    """Compiles the sources in parallel, with the flags of the chosen mode."""
+def check() -> None:
+    """End with one line, before anything else is printed, if something is missing."""
+    if sys.platform == "win32":
+        raise SystemExit("fastloop runs on POSIX systems: Linux and macOS")
+    if {"build", "build_ext", "bdist_wheel", "editable_wheel"} & set(sys.argv):
+        check_compiler()
+        check_python_headers()
+        check_libuv()
 
-    def build_extension(self, ext: Extension) -> None:
-        compiler = self.compiler.compiler_so[:1]  # type: ignore[attr-defined]
-        check_tools(compiler)
-        cflags, libs = libuv_flags()
-        # Python's own headers come as -I: make them system headers too
-        self.compiler.compiler_so = [
-            f"-isystem{word[2:]}" if word.startswith("-I/") else word
-            for word in self.compiler.compiler_so
-        ]
-        includes = [*self.compiler.include_dirs, *self.include_dirs]
-        self.compiler.include_dirs = []
-        self.include_dirs = []
-        ext.extra_compile_args += [f"-isystem{d}" for d in includes] + cflags
-        ext.extra_link_args += libs
 
-        original = self.compiler._compile
+# --- how it is compiled -------------------------------------------------------
 
-        def compile_all(*args: object, **kwargs: object) -> list[str]:
-            return self.compile_in_parallel(original, *args, **kwargs)
 
-        self.compiler.compile = compile_all
-        super().build_extension(ext)
-
-    def compile_in_parallel(
-        self,
-        compile_one,
-        sources,
-        output_dir=None,
-        macros=None,
-        include_dirs=None,
-        debug=0,
-        extra_preargs=None,
-        extra_postargs=None,
-        depends=None,
-    ) -> list[str]:
-        setup_compile = self.compiler._setup_compile
-        macros, objects, extra_postargs, pp_opts, build = setup_compile(
-            output_dir, macros, include_dirs, sources, depends, extra_postargs
-        )
-        cc_args = self.compiler._get_cc_args(pp_opts, debug, extra_preargs)
-
-        def one(obj: str) -> None:
-            if obj in build:
-                source, extension = build[obj]
-                compile_one(obj, source, extension, cc_args, extra_postargs, pp_opts)
-
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            list(pool.map(one, objects))
-        return objects
+def mode() -> str:
+    """The name of this combination of settings."""
+    words = [
+        name.lower()
+        for name in ("DEBUG", "COVERAGE", "PORTABLE")
+        if flag(f"FASTLOOP_{name}")
+    ]
+    words += os.environ.get("FASTLOOP_SANITIZE", "").replace(",", " ").split()
+    return "-".join(words) or "release"
 
 
 def compile_flags() -> tuple[list[str], list[str]]:
     cflags = ["-std=c11", "-fvisibility=hidden", "-D_GNU_SOURCE", *WARNINGS]
     ldflags: list[str] = []
     if flag("FASTLOOP_WERROR"):
-        cflags += ["-Werror"]
+        cflags += STRICT_WARNINGS
     if flag("FASTLOOP_DEBUG"):
         cflags += ["-O0", "-g3", "-UNDEBUG", "-DFL_DEBUG=1"]
     else:
@@ -160,9 +157,86 @@ def compile_flags() -> tuple[list[str], list[str]]:
     return cflags, ldflags
 
 
-if sys.platform == "win32":
-    raise SystemExit("fastloop runs on POSIX systems: Linux and macOS")
+def system_headers(words: list[str]) -> list[str]:
+    """Turn -I of others' headers into -isystem: their warnings are not ours."""
+    return [f"-isystem{w[2:]}" if w.startswith("-I/") else w for w in words]
 
+
+def up_to_date(obj: Path, dependencies: Path) -> bool:
+    """Whether nothing that went into an object is newer than it."""
+    try:
+        made = obj.stat().st_mtime_ns
+        rule = dependencies.read_text().replace("\\\n", " ")
+        return all(
+            Path(name).stat().st_mtime_ns <= made for name in shlex.split(rule)[1:]
+        )
+    except OSError:
+        return False
+
+
+class BuildExt(build_ext):
+    """Compiles in parallel, and only what has changed, with the chosen flags."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        tag = sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag
+        self.build_temp = str(Path("build", f"{mode()}-{tag}"))
+        self.force = True  # link each time: the library may be another mode's
+
+    def build_extension(self, ext: Extension) -> None:
+        compiler = system_headers(self.compiler.compiler_so)  # type: ignore[attr-defined]
+        includes = [f"-I{d}" for d in ext.include_dirs]
+        includes += [f"-isystem{d}" for d in self.compiler.include_dirs]
+        command = [*compiler, *ext.extra_compile_args, *includes]
+        command += system_headers(self.libuv("--cflags"))
+        ext.extra_objects = self.compile_sources(command, ext.sources)
+        ext.extra_link_args += self.libuv("--libs")
+        ext.sources = []
+        super().build_extension(ext)
+
+    def libuv(self, what: str) -> list[str]:
+        return shlex.split(pkg_config(what, "libuv").stdout)
+
+    def compile_sources(self, command: list[str], sources: list[str]) -> list[str]:
+        folder = Path(self.build_temp)
+        folder.mkdir(parents=True, exist_ok=True)
+        # another Python or libuv of the same name, or other flags: all from scratch
+        recipe = shlex.join([*command, sys.version, *self.libuv("--modversion")])
+        record = folder / "recipe"
+        same = record.exists() and record.read_text() == recipe
+
+        def one(source: str) -> str:
+            obj = (folder / source).with_suffix(".o")
+            dependencies = obj.with_suffix(".d")
+            if not (same and up_to_date(obj, dependencies)):
+                obj.parent.mkdir(parents=True, exist_ok=True)
+                self.compile_one(
+                    [*command, "-MMD", "-MF", str(dependencies)], source, obj
+                )
+            return str(obj)
+
+        if not same:
+            record.unlink(missing_ok=True)
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            objects = list(pool.map(one, sources))
+        record.write_text(recipe)
+        return objects
+
+    def compile_one(self, command: list[str], source: str, obj: Path) -> None:
+        obj.unlink(missing_ok=True)
+        done = subprocess.run(
+            [*command, "-c", source, "-o", str(obj)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.stdout:
+            print(done.stdout, end="", flush=True)
+        if done.returncode != 0:
+            raise CompileError(f"{source} does not compile")
+
+
+check()
 root = Path(__file__).parent
 cflags, ldflags = compile_flags()
 

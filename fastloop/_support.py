@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["class_for_isinstance"]
 
-future_repr = base_futures._future_repr
+future_repr = base_futures._future_repr  # type: ignore[attr-defined]
 task_repr = base_tasks._task_repr
 iscoroutine = coroutines.iscoroutine
 
@@ -61,7 +61,7 @@ def log_slow(loop: Loop, what: Any, seconds: float) -> None:
     if seconds < loop.slow_callback_duration:
         return
     if isinstance(what, asyncio.Handle):
-        owner = getattr(what._callback, "__self__", None)
+        owner = getattr(what._callback, "__self__", None)  # type: ignore[attr-defined]
         if isinstance(owner, asyncio.Task):
             what = owner
     logger.warning("Executing %r took %.3f seconds", what, seconds)
@@ -103,11 +103,11 @@ def create_task_by_factory(
 
 
 if sys.version_info >= (3, 12):
-    swap_current_task = asyncio.tasks._swap_current_task
+    swap_current_task = asyncio.tasks._swap_current_task  # type: ignore[attr-defined]
 else:
 
     def swap_current_task(loop: Any, task: Any) -> Any:
-        tasks = asyncio.tasks._current_tasks
+        tasks = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
         previous = tasks.pop(loop, None)
         if task is not None:
             tasks[loop] = task
@@ -127,12 +127,13 @@ _SOURCE_TAKES_DEBUG = (
 
 
 def _callback_source(callback: Any, args: Any, debug: bool) -> str:
+    describe: Callable[..., str] = format_helpers._format_callback_source
     if _SOURCE_TAKES_DEBUG:
-        return format_helpers._format_callback_source(callback, args, debug=debug)
-    return format_helpers._format_callback_source(callback, args)
+        return describe(callback, args, debug=debug)
+    return describe(callback, args)
 
 
-def callback_failed(loop: Loop, handle: asyncio.Handle, exc: BaseException) -> None:
+def callback_failed(loop: Loop, handle: Any, exc: BaseException) -> None:
     """Tell the loop's exception handler what a Handle's callback raised."""
     source = _callback_source(handle._callback, handle._args, loop.get_debug())
     context = {
@@ -204,9 +205,7 @@ def transport_fatal_error(
 def make_socket(fd: int, family: int) -> TransportSocket:
     """Return a socket object for a descriptor that a transport owns."""
     if family in (socket.AF_INET, socket.AF_INET6):
-        sock = socket.socket(
-            family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=fd
-        )
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=fd)
     else:
         sock = socket.socket(fileno=fd)
     sock.setblocking(False)
@@ -226,7 +225,7 @@ def hold_socket(sock: socket.socket) -> TransportSocket:
 
 def release_socket(held: TransportSocket) -> None:
     """Let the socket object forget the descriptor, which is closed right after."""
-    held._sock.detach()
+    held._sock.detach()  # type: ignore[attr-defined]
 
 
 def warn_send_failed() -> None:
@@ -234,7 +233,7 @@ def warn_send_failed() -> None:
 
 
 def warn_unclosed(transport: object) -> None:
-    warnings.warn(
+    warnings.warn(  # noqa: B028
         f"unclosed transport {transport!r}", ResourceWarning, source=transport
     )
 

@@ -16,7 +16,7 @@ from .tls import check_tls_options, default_server_hostname, reject_ssl_socket
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-    from .loop import Loop as _Base
+    from .tls import TLSMixin as _Base
 else:
     _Base = object
 
@@ -78,13 +78,13 @@ def _bind_local(
 class ConnectMixin(_Base):
     """Part of Loop."""
 
-    async def create_connection(  # type: ignore[override]
+    async def create_connection(
         self,
         protocol_factory: Callable[[], _ProtocolT],
         host: str | bytes | None = None,
         port: int | str | None = None,
         *,
-        ssl: bool | None | ssl_module.SSLContext = None,
+        ssl: bool | ssl_module.SSLContext | None = None,
         family: int = 0,
         proto: int = 0,
         flags: int = 0,
@@ -122,9 +122,7 @@ class ConnectMixin(_Base):
             infos = await self._resolve(host, port, family, proto, flags)
             local_infos = None
             if local_addr is not None:
-                local_infos = await self._resolve(
-                    *local_addr[:2], family, proto, flags
-                )
+                local_infos = await self._resolve(*local_addr[:2], family, proto, flags)
             if interleave:
                 infos = interleave_families(infos, interleave)
             sock = await self._connect_any(
@@ -159,7 +157,7 @@ class ConnectMixin(_Base):
         protocol_factory: Callable[[], _ProtocolT],
         sock: socket.socket,
         *,
-        ssl: bool | None | ssl_module.SSLContext = None,
+        ssl: bool | ssl_module.SSLContext | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> tuple[asyncio.Transport, _ProtocolT]:
@@ -228,7 +226,7 @@ class ConnectMixin(_Base):
                         break
             else:
                 attempts = [
-                    lambda info=info: attempt(info)  # type: ignore[misc]
+                    lambda info=info: attempt(info)  # noqa: F821
                     for info in infos
                 ]
                 sock, _, _ = await staggered_race(attempts, delay, loop=self)

@@ -7,7 +7,7 @@ import concurrent.futures
 import threading
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from ._support import check_callback
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ._core import LoopBase as _Base
 else:
     _Base = object
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 
 class ExecutorMixin(_Base):
@@ -26,9 +29,9 @@ class ExecutorMixin(_Base):
     def run_in_executor(
         self,
         executor: concurrent.futures.Executor | None,
-        func: Callable[..., Any],
-        *args: Any,
-    ) -> asyncio.Future[Any]:
+        func: Callable[[*_Ts], _T],
+        *args: *_Ts,
+    ) -> asyncio.Future[_T]:
         """Run ``func(*args)`` in an executor (None: the default one).
 
         Returns a future.  Raises RuntimeError after ``shutdown_default_executor()``.
@@ -38,7 +41,7 @@ class ExecutorMixin(_Base):
             check_callback(func, "run_in_executor")
         if executor is None:
             executor = self._get_default_executor()
-        return asyncio.wrap_future(executor.submit(func, *args), loop=self)  # type: ignore[arg-type]
+        return asyncio.wrap_future(executor.submit(func, *args), loop=self)
 
     def _get_default_executor(self) -> concurrent.futures.Executor:
         if self._executor_shutdown_called:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from asyncio.log import logger
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-if TYPE_CHECKING:
-    from .loop import Loop
+from typing import Any, TypeAlias
 
 Context: TypeAlias = dict[str, Any]
-Handler: TypeAlias = "Callable[[Loop, Context], object]"
+Handler: TypeAlias = Callable[[asyncio.AbstractEventLoop, Context], object]
 
 _TRACEBACKS = {
     "source_traceback": "Object created at (most recent call last):\n",
@@ -50,9 +48,7 @@ class ExceptionHandlerMixin:
         Raises TypeError if it cannot be called.
         """
         if handler is not None and not callable(handler):
-            raise TypeError(
-                f"A callable object or None is expected, got {handler!r}"
-            )
+            raise TypeError(f"A callable object or None is expected, got {handler!r}")
         self._exception_handler = handler
 
     def default_exception_handler(self, context: Context) -> None:
@@ -74,9 +70,7 @@ class ExceptionHandlerMixin:
         """
         handler = self._exception_handler
         if handler is None:
-            self._handle_by_default(
-                context, "Exception in default exception handler"
-            )
+            self._handle_by_default(context, "Exception in default exception handler")
             return
         try:
             ctx = _context_of(context)

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import warnings
 import weakref
-from asyncio.base_events import _run_until_complete_cb
+from asyncio.base_events import _run_until_complete_cb  # type: ignore[attr-defined]
 from asyncio.log import logger
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -49,7 +49,7 @@ class Loop(
         self._asyncgens_shutdown_called = False
         self._tracking_origins = False
         self._outer_origin_depth = 0
-        if asyncio.coroutines._is_debug_mode():
+        if asyncio.coroutines._is_debug_mode():  # type: ignore[attr-defined]
             self.set_debug(True)
 
     def __repr__(self) -> str:
@@ -129,7 +129,7 @@ class Loop(
         else:
             sys.set_coroutine_origin_tracking_depth(self._outer_origin_depth)
 
-    # --- asynchronous generators -------------------------------------------------------
+    # --- asynchronous generators ------------------------------------------------------
 
     def _asyncgen_firstiter_hook(self, agen: AsyncGenerator[Any, Any]) -> None:
         if self._asyncgens_shutdown_called:

@@ -29,7 +29,7 @@ class EventLoopPolicy(_DefaultPolicy):
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         """Return a new ``Loop``."""
-        return Loop()
+        return Loop()  # type: ignore[abstract]
 
 
 def _set_policy(policy: asyncio.AbstractEventLoopPolicy | None) -> None:

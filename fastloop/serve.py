@@ -16,7 +16,7 @@ from .tls import check_tls_options, reject_ssl_socket
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-    from .loop import Loop as _Base
+    from .tls import TLSMixin as _Base
 else:
     _Base = object
 
@@ -72,9 +72,7 @@ class ServeMixin(_Base):
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
         # an SSLContext, even one whose truth is odd, is an SSLContext
-        check_tls_options(
-            ssl is not None, ssl_handshake_timeout, ssl_shutdown_timeout
-        )
+        check_tls_options(ssl is not None, ssl_handshake_timeout, ssl_shutdown_timeout)
         if sock is not None:
             reject_ssl_socket(sock)
 
@@ -103,7 +101,7 @@ class ServeMixin(_Base):
             protocol_factory = self._tls_protocol_factory(
                 protocol_factory, ssl, ssl_handshake_timeout, ssl_shutdown_timeout
             )
-        server = Server(self, sockets, protocol_factory, backlog)
+        server = Server(self, sockets, protocol_factory, backlog)  # type: ignore[arg-type]
         if start_serving:
             await server.start_serving()
         if self.get_debug():

@@ -19,13 +19,15 @@ import threading
 import warnings
 from asyncio.log import logger
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVarTuple
 
 if TYPE_CHECKING:
     from ._core import Handle
     from ._core import LoopBase as _Base
 else:
     _Base = object
+
+_Ts = TypeVarTuple("_Ts")
 
 
 def _noop(signum: int, frame: object) -> None:
@@ -93,7 +95,7 @@ class SignalsMixin(_Base):
         if self._outer_wakeup_fd not in (None, -1):
             # whoever listened before us gets to know, too
             with contextlib.suppress(OSError):
-                os.write(self._outer_wakeup_fd, numbers)  # type: ignore[arg-type]
+                os.write(self._outer_wakeup_fd, numbers)
         for signum in numbers:
             self._handle_signal(signum)
 
@@ -109,7 +111,7 @@ class SignalsMixin(_Base):
     # --- handlers --------------------------------------------------------------------
 
     def add_signal_handler(
-        self, sig: int, callback: Callable[..., object], *args: Any
+        self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts
     ) -> None:
         """Call ``callback(*args)`` on the loop when the signal arrives.
 
@@ -145,9 +147,7 @@ class SignalsMixin(_Base):
         if not self._signal_handlers or sig not in self._signal_handlers:
             return False
         del self._signal_handlers[sig]
-        default = (
-            signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL
-        )
+        default = signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL
         try:
             signal.signal(sig, default)
         except OSError as exc:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
 from .tls import reject_ssl_socket
 
 if TYPE_CHECKING:
-    from .loop import Loop as _Base
+    from ._core import LoopBase as _Base
 else:
     _Base = object
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 # asyncio's own class, also where asyncio.Task is given another later
@@ -11,7 +10,7 @@ _StockTask = asyncio.Task
 
 
 def asyncio_task_factory(
-    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **kwargs: Any
+    loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any
 ) -> asyncio.Task[Any]:
     """Make tasks of asyncio's own type.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio.sslproto import SSLProtocol
+from asyncio import sslproto
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,12 @@ except ImportError:  # Python may be built without OpenSSL
 if TYPE_CHECKING:
     import socket
 
-    from .loop import Loop as _Base
+    from ._core import LoopBase as _Base
 else:
     _Base = object
+
+# it takes more than typeshed says
+SSLProtocol: Any = sslproto.SSLProtocol
 
 
 def check_tls_options(
@@ -35,9 +38,7 @@ def default_server_hostname(server_hostname: str | None, host: Any) -> str:
     if server_hostname is not None:
         return server_hostname
     if not host:
-        raise ValueError(
-            "You must set server_hostname when using ssl without a host"
-        )
+        raise ValueError("You must set server_hostname when using ssl without a host")
     return host  # type: ignore[no-any-return]
 
 
@@ -50,7 +51,7 @@ def reject_ssl_socket(sock: socket.socket) -> None:
 def _move_buffered(protocol: Any, tls: Any) -> None:
     """Let the handshake have what a stream reader has read of it already."""
     if isinstance(protocol, asyncio.StreamReaderProtocol):
-        reader: Any = protocol._stream_reader
+        reader: Any = protocol._stream_reader  # type: ignore[attr-defined]
         if reader is not None and reader._buffer:
             tls._incoming.write(reader._buffer)
             reader._buffer.clear()
@@ -121,7 +122,7 @@ class TLSMixin(_Base):
                 }
             )
 
-    async def start_tls(  # type: ignore[override]
+    async def start_tls(
         self,
         transport: Any,
         protocol: asyncio.BaseProtocol,

@@ -70,8 +70,7 @@ add(FLLoop *self, PyObject *const *args, Py_ssize_t nargs,
         || fl_loop_check_open(self) < 0) {
         return NULL;
     }
-    FLHandle *handle =
-        fl_handle_new(self, args[1], args + 2, nargs - 2, NULL);
+    FLHandle *handle = fl_handle_new(self, args[1], args + 2, nargs - 2, NULL);
     if (handle == NULL) {
         return NULL;
     }

@@ -33,7 +33,9 @@ PyObject *fl_loop_open_transport(FLLoop *self, PyObject *const *args,
          fl_remove_reader_doc},                                               \
         {"remove_writer", (PyCFunction)fl_loop_remove_writer, METH_O,         \
          fl_remove_writer_doc},                                               \
-        {"_open_transport", FL_METHOD(fl_loop_open_transport), METH_FASTCALL, \
-         fl_open_transport_doc}
+    {                                                                         \
+        "_open_transport", FL_METHOD(fl_loop_open_transport), METH_FASTCALL,  \
+            fl_open_transport_doc                                             \
+    }
 
 #endif

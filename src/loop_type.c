@@ -25,9 +25,9 @@ update_direct(FLLoop *self)
     if (method == NULL) {
         return -1;
     }
-    self->direct = PyCFunction_Check(method)
-                   && PyCFunction_GET_FUNCTION(method)
-                          == FL_METHOD(loop_call_soon);
+    self->direct =
+        PyCFunction_Check(method)
+        && PyCFunction_GET_FUNCTION(method) == FL_METHOD(loop_call_soon);
     Py_DECREF(method);
     return 0;
 }
@@ -243,8 +243,8 @@ loop_call_soon_threadsafe(FLLoop *self, PyObject *const *args,
 {
     struct call call;
     if (fl_loop_check_open(self) < 0
-        || parse_call(self, "call_soon_threadsafe", NULL, args, nargs,
-                      kwnames, &call)
+        || parse_call(self, "call_soon_threadsafe", NULL, args, nargs, kwnames,
+                      &call)
                < 0) {
         return NULL;
     }
@@ -278,8 +278,7 @@ loop_new_handle(FLLoop *self, PyObject *const *args, Py_ssize_t nargs)
     if (fl_loop_check_open(self) < 0) {
         return NULL;
     }
-    return (PyObject *)fl_handle_new(self, args[0], args + 1, nargs - 1,
-                                     NULL);
+    return (PyObject *)fl_handle_new(self, args[0], args + 1, nargs - 1, NULL);
 }
 
 PyDoc_STRVAR(add_callback_doc,
@@ -354,8 +353,7 @@ loop_call_at(FLLoop *self, PyObject *const *args, Py_ssize_t nargs,
              PyObject *kwnames)
 {
     struct call call;
-    if (parse_call(self, "call_at", "when", args, nargs, kwnames, &call)
-        < 0) {
+    if (parse_call(self, "call_at", "when", args, nargs, kwnames, &call) < 0) {
         return NULL;
     }
     if (FL_UNLIKELY(call.time == Py_None)) {
@@ -449,8 +447,8 @@ create_task_by_factory(FLLoop *self, PyObject *const *args, Py_ssize_t nargs,
     else if (kwargs != NULL) {
         PyObject *stack[] = {(PyObject *)self, self->task_factory, coro,
                              kwargs};
-        task = PyObject_Vectorcall(self->st->sup.create_task_by_factory,
-                                   stack, 4, NULL);
+        task = PyObject_Vectorcall(self->st->sup.create_task_by_factory, stack,
+                                   4, NULL);
     }
     Py_XDECREF(kwargs);
     return task;
@@ -595,9 +593,8 @@ loop_set_debug(FLLoop *self, PyObject *enabled)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(check_closed_doc,
-             "_check_closed($self, /)\n--\n\n"
-             "Raise RuntimeError if the loop is closed.");
+PyDoc_STRVAR(check_closed_doc, "_check_closed($self, /)\n--\n\n"
+                               "Raise RuntimeError if the loop is closed.");
 
 static PyObject *
 loop_check_closed(FLLoop *self, PyObject *Py_UNUSED(ignored))
@@ -640,8 +637,7 @@ static PyMethodDef loop_methods[] = {
     {"call_soon", FL_METHOD(loop_call_soon), FAST, call_soon_doc},
     {"call_soon_threadsafe", FL_METHOD(loop_call_soon_threadsafe), FAST,
      call_soon_threadsafe_doc},
-    {"_new_handle", FL_METHOD(loop_new_handle), METH_FASTCALL,
-     new_handle_doc},
+    {"_new_handle", FL_METHOD(loop_new_handle), METH_FASTCALL, new_handle_doc},
     {"_add_callback", (PyCFunction)loop_add_callback, METH_O,
      add_callback_doc},
     {"call_later", FL_METHOD(loop_call_later), FAST, call_later_doc},

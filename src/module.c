@@ -58,7 +58,7 @@ add_awaited_by(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     int done = nargs != 2 ? 0
                           : fl_registry_add_awaited_by(
-                              fl_state_of_module(module), args[0], args[1]);
+                                fl_state_of_module(module), args[0], args[1]);
     return done < 0 ? NULL : PyBool_FromLong(done);
 }
 
@@ -71,7 +71,7 @@ discard_awaited_by(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     int done = nargs != 2 ? 0
                           : fl_registry_discard_awaited_by(
-                              fl_state_of_module(module), args[0], args[1]);
+                                fl_state_of_module(module), args[0], args[1]);
     return done < 0 ? NULL : PyBool_FromLong(done);
 }
 #endif

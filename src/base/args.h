@@ -11,11 +11,11 @@
 #define FL_ARGS_MAX 6
 
 struct fl_signature {
-    const char *function;  /* for messages: "call_at" */
-    uint8_t required;      /* how many of the first parameters must be given */
-    uint8_t positional;    /* how many may be given by position */
-    uint8_t by_position;   /* how many of those only by position */
-    uint8_t count;         /* length of names */
+    const char *function; /* for messages: "call_at" */
+    uint8_t required;     /* how many of the first parameters must be given */
+    uint8_t positional;   /* how many may be given by position */
+    uint8_t by_position;  /* how many of those only by position */
+    uint8_t count;        /* length of names */
     uint16_t names[FL_ARGS_MAX]; /* offsets of interned names in fl_state */
 };
 

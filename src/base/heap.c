@@ -128,8 +128,7 @@ fl_heap_consistent(const struct fl_heap *heap, uint32_t limit)
         if (heap->items[i].node->index != i) {
             return false;
         }
-        if (i > 0
-            && before(&heap->items[i], &heap->items[(i - 1) / ARITY])) {
+        if (i > 0 && before(&heap->items[i], &heap->items[(i - 1) / ARITY])) {
             return false;
         }
     }

@@ -155,7 +155,7 @@ int fl_state_traverse(PyObject *module, visitproc visit, void *arg);
 int fl_state_clear(PyObject *module);
 
 /* Create a heap type of the module and store it in *slot; -1 on error. */
-int fl_state_add_type(PyObject *module, PyTypeObject **slot,
-                      PyType_Spec *spec, PyObject *base);
+int fl_state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec,
+                      PyObject *base);
 
 #endif

@@ -33,8 +33,8 @@ fl_debug_check_slow(FLLoop *loop, PyObject *what, int64_t began_ns)
 {
     int64_t took = fl_clock_ns() - began_ns;
     PyObject *raised = fl_err_take();
-    PyObject *result = PyObject_CallFunction(
-        loop->st->sup.log_slow, "OOd", loop, what, fl_seconds(took));
+    PyObject *result = PyObject_CallFunction(loop->st->sup.log_slow, "OOd",
+                                             loop, what, fl_seconds(took));
     if (result == NULL) {
         PyErr_WriteUnraisable((PyObject *)loop);
     }

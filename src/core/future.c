@@ -176,8 +176,7 @@ exception_to_store(PyObject *given)
         PyErr_SetString(PyExc_TypeError, "invalid exception object");
         return NULL;
     }
-    if (FL_UNLIKELY(
-            PyErr_GivenExceptionMatches(exc, PyExc_StopIteration))) {
+    if (FL_UNLIKELY(PyErr_GivenExceptionMatches(exc, PyExc_StopIteration))) {
         Py_SETREF(exc, replace_stop_iteration(exc));
     }
     return exc;

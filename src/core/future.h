@@ -18,7 +18,7 @@ enum fl_future_state {
 };
 
 struct fl_callback {
-    PyObject *call; /* owned; NULL: empty */
+    PyObject *call;    /* owned; NULL: empty */
     PyObject *context; /* owned; NULL: call is an FLTask that waits */
 };
 

@@ -234,8 +234,8 @@ fl_future_list_callbacks(FLFuture *fut)
         else {
             FLTask *task = (FLTask *)slot->call;
             PyObject *wakeup = fl_task_wakeup_method(task);
-            pair = wakeup == NULL ? NULL
-                                  : PyTuple_Pack(2, wakeup, task->context);
+            pair =
+                wakeup == NULL ? NULL : PyTuple_Pack(2, wakeup, task->context);
             Py_XDECREF(wakeup);
         }
         if (pair == NULL) {
@@ -260,10 +260,9 @@ waiting_task(fl_state *st, const struct fl_callback *callback)
         return NULL;
     }
     PyObject *self = PyCFunction_GET_SELF(callback->call);
-    bool is_task =
-        self != NULL
-        && PyType_IsSubtype(Py_TYPE(self),
-                            (PyTypeObject *)st->imp.asyncio_Task);
+    bool is_task = self != NULL
+                   && PyType_IsSubtype(Py_TYPE(self),
+                                       (PyTypeObject *)st->imp.asyncio_Task);
     return is_task ? self : NULL;
 }
 
@@ -348,8 +347,8 @@ run_one(FLLoop *loop, FLFuture *fut, struct fl_callback *callback)
     PyObject *args[] = {NULL, (PyObject *)fut};
     PyObject *result = NULL;
     if (PyContext_Enter(callback->context) == 0) {
-        result = PyObject_Vectorcall(
-            callback->call, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        result = PyObject_Vectorcall(callback->call, args + 1,
+                                     1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         if (PyContext_Exit(callback->context) < 0) {
             Py_CLEAR(result);
         }

@@ -66,8 +66,7 @@ fl_future_iter(FLFuture *fut)
 
 /* HOT */
 static PySendResult
-iter_am_send(FLFutureIter *self, PyObject *Py_UNUSED(value),
-             PyObject **result)
+iter_am_send(FLFutureIter *self, PyObject *Py_UNUSED(value), PyObject **result)
 {
     FLFuture *fut = self->future;
     *result = NULL;
@@ -159,8 +158,7 @@ iter_throw(FLFutureIter *self, PyObject *const *args, Py_ssize_t nargs)
 {
     if (nargs < 1 || nargs > 3) {
         PyErr_Format(PyExc_TypeError,
-                     "throw() takes from 1 to 3 arguments (%zd given)",
-                     nargs);
+                     "throw() takes from 1 to 3 arguments (%zd given)", nargs);
         return NULL;
     }
 #if FL_PY312
@@ -209,21 +207,17 @@ static PyMethodDef iter_methods[] = {
 };
 
 static PyType_Slot iter_slots[] = {
-    {Py_tp_dealloc, iter_dealloc},
-    {Py_tp_traverse, iter_traverse},
-    {Py_tp_clear, iter_clear},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, iter_next},
-    {Py_am_send, iter_am_send},
-    {Py_tp_methods, iter_methods},
-    {0, NULL},
+    {Py_tp_dealloc, iter_dealloc}, {Py_tp_traverse, iter_traverse},
+    {Py_tp_clear, iter_clear},     {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, iter_next},   {Py_am_send, iter_am_send},
+    {Py_tp_methods, iter_methods}, {0, NULL},
 };
 
 static PyType_Spec iter_spec = {
     .name = "fastloop._core.FutureIter",
     .basicsize = sizeof(FLFutureIter),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = iter_slots,
 };
 

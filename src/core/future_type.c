@@ -59,11 +59,10 @@ fl_future_clear(FLFuture *self)
 static PyObject *
 report_context(FLFuture *self, PyObject *message)
 {
-    PyObject *context = Py_BuildValue(
-        "{s:O,s:O,s:O}", "message", message, "exception", self->result,
-        "future", (PyObject *)self);
-    if (context != NULL && self->rare != NULL
-        && self->rare->source_tb != NULL
+    PyObject *context =
+        Py_BuildValue("{s:O,s:O,s:O}", "message", message, "exception",
+                      self->result, "future", (PyObject *)self);
+    if (context != NULL && self->rare != NULL && self->rare->source_tb != NULL
         && PyDict_SetItemString(context, "source_traceback",
                                 self->rare->source_tb)
                < 0) {
@@ -84,8 +83,7 @@ fl_future_finalize(FLFuture *self)
     fl_state *st = fl_future_state(self);
     PyObject *message = PyUnicode_FromFormat(
         "%s exception was never retrieved", fl_type_name(Py_TYPE(self)));
-    PyObject *context =
-        message == NULL ? NULL : report_context(self, message);
+    PyObject *context = message == NULL ? NULL : report_context(self, message);
     if (context == NULL) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
@@ -133,8 +131,8 @@ PyDoc_STRVAR(
     "loop is the event loop it belongs to; by default the current one.  Works\n"
     "on any event loop.  See asyncio.Future.");
 
-static const struct fl_signature init_signature = {
-    "Future", 0, 0, 0, 1, {FL_NAME(loop)}};
+static const struct fl_signature init_signature = {"Future",       0, 0, 0, 1,
+                                                   {FL_NAME(loop)}};
 
 static int
 future_init(FLFuture *self, PyObject *args, PyObject *kwargs)
@@ -149,19 +147,19 @@ future_init(FLFuture *self, PyObject *args, PyObject *kwargs)
 
 /* --- methods ------------------------------------------------------------------ */
 
-PyDoc_STRVAR(result_doc,
-             "result($self, /)\n--\n\n"
-             "Return the result.\n\n"
-             "Raises the exception that was set, CancelledError if the future\n"
-             "was cancelled, InvalidStateError if it is not done.");
+PyDoc_STRVAR(
+    result_doc,
+    "result($self, /)\n--\n\n"
+    "Return the result.\n\n"
+    "Raises the exception that was set, CancelledError if the future\n"
+    "was cancelled, InvalidStateError if it is not done.");
 
 static PyObject *
 future_result(FLFuture *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->loop == NULL) {
-        PyErr_SetString(
-            fl_state_of_type(Py_TYPE(self))->imp.InvalidStateError,
-            "Future object is not initialized.");
+        PyErr_SetString(fl_state_of_type(Py_TYPE(self))->imp.InvalidStateError,
+                        "Future object is not initialized.");
         return NULL;
     }
     return fl_future_get_result(self);
@@ -185,10 +183,10 @@ future_exception(FLFuture *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     if (self->loop == NULL || self->state != FL_FUTURE_FINISHED) {
-        PyErr_SetString(
-            fl_state_of_type(Py_TYPE(self))->imp.InvalidStateError,
-            self->loop == NULL ? "Future object is not initialized."
-                               : "Exception is not set.");
+        PyErr_SetString(fl_state_of_type(Py_TYPE(self))->imp.InvalidStateError,
+                        self->loop == NULL
+                            ? "Future object is not initialized."
+                            : "Exception is not set.");
         return NULL;
     }
     self->log_traceback = false;
@@ -212,11 +210,12 @@ future_set_result(FLFuture *self, PyObject *result)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(set_exception_doc,
-             "set_exception($self, exception, /)\n--\n\n"
-             "Mark the future done with an exception (an instance or a class)\n"
-             "and schedule its callbacks.\n\n"
-             "Raises InvalidStateError if it is done already.");
+PyDoc_STRVAR(
+    set_exception_doc,
+    "set_exception($self, exception, /)\n--\n\n"
+    "Mark the future done with an exception (an instance or a class)\n"
+    "and schedule its callbacks.\n\n"
+    "Raises InvalidStateError if it is done already.");
 
 static PyObject *
 future_set_exception(FLFuture *self, PyObject *exc)
@@ -290,8 +289,8 @@ PyDoc_STRVAR(cancel_doc,
              "Returns False if it is done already.  msg is passed to the\n"
              "CancelledError that awaiting it raises.");
 
-static const struct fl_signature cancel_signature = {
-    "cancel", 0, 1, 0, 1, {FL_NAME(msg)}};
+static const struct fl_signature cancel_signature = {"cancel",      0, 1, 0, 1,
+                                                     {FL_NAME(msg)}};
 
 static PyObject *
 future_cancel(FLFuture *self, PyObject *const *args, Py_ssize_t nargs,
@@ -330,9 +329,8 @@ future_done(FLFuture *self, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(self->loop != NULL && fl_future_done(self));
 }
 
-PyDoc_STRVAR(get_loop_doc,
-             "get_loop($self, /)\n--\n\n"
-             "Return the event loop the future belongs to.");
+PyDoc_STRVAR(get_loop_doc, "get_loop($self, /)\n--\n\n"
+                           "Return the event loop the future belongs to.");
 
 static PyObject *
 future_get_loop(FLFuture *self, PyObject *Py_UNUSED(ignored))
@@ -551,8 +549,8 @@ PyGetSetDef fl_future_getset[] = {
     {"_log_traceback", (getter)get_log_traceback, (setter)set_log_traceback,
      NULL, NULL},
     {"_source_traceback", (getter)get_source_tb, NULL, NULL, NULL},
-    {"_cancel_message", (getter)get_cancel_message,
-     (setter)set_cancel_message, NULL, NULL},
+    {"_cancel_message", (getter)get_cancel_message, (setter)set_cancel_message,
+     NULL, NULL},
 #if FL_PY314
     {"_asyncio_awaited_by", (getter)get_awaited_by, NULL, NULL, NULL},
 #endif

@@ -345,7 +345,9 @@ get_source_tb(FLHandle *self, void *Py_UNUSED(closure))
         {"_context", (getter)get_context, NULL, NULL, NULL},                  \
         {"_repr", (getter)get_repr, NULL, NULL, NULL},                        \
         {"_source_traceback", (getter)get_source_tb, NULL, NULL, NULL},       \
-        {NULL, NULL, NULL, NULL, NULL}
+    {                                                                         \
+        NULL, NULL, NULL, NULL, NULL                                          \
+    }
 
 static PyGetSetDef handle_getset[] = {HANDLE_GETSETS};
 

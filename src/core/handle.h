@@ -9,17 +9,17 @@
 
 typedef struct FLHandle {
     PyObject_HEAD
-    FLLoop *loop;         /* owned */
-    PyObject *callback;   /* owned; NULL once cancelled */
-    PyObject *context;    /* owned */
+    FLLoop *loop;       /* owned */
+    PyObject *callback; /* owned; NULL once cancelled */
+    PyObject *context;  /* owned */
     PyObject *weakrefs;
     PyObject *source_tb;  /* owned; NULL outside debug mode */
     PyObject *vectorcall; /* scratch: the slot that the callee may use */
     PyObject *args[FL_HANDLE_INLINE]; /* owned; args[0] is the repr if kept */
-    uint8_t nargs;        /* or FL_HANDLE_TUPLE */
+    uint8_t nargs;                    /* or FL_HANDLE_TUPLE */
     bool cancelled;
-    bool has_repr;        /* cancelled in debug mode: args[0] tells what it was */
-    uint16_t running;     /* how many runs are under way: fields must stay */
+    bool has_repr;    /* cancelled in debug mode: args[0] tells what it was */
+    uint16_t running; /* how many runs are under way: fields must stay */
 } FLHandle;
 
 /* A handle for callback(*args) in context (NULL: a copy of the current one). */

@@ -73,13 +73,13 @@ typedef struct FLLoop {
     PyObject *slow_duration; /* owned: slow_callback_duration, seconds */
 
     enum fl_loop_phase phase;
-    bool direct;   /* call_soon is ours: futures may use the ring */
+    bool direct; /* call_soon is ours: futures may use the ring */
     bool debug;
     bool running;
     bool stopping;
-    bool timers_changed; /* a new earliest deadline: look at the clock */
-    bool wake_sent;      /* an async wakeup is under way */
-    bool sleeping;       /* in a poll that may block, the GIL given up */
+    bool timers_changed;      /* a new earliest deadline: look at the clock */
+    bool wake_sent;           /* an async wakeup is under way */
+    bool sleeping;            /* in a poll that may block, the GIL given up */
     unsigned long thread_id;  /* of the running thread; 0 when not running */
     uint64_t fork_generation; /* st's when the loop was made */
     PyObject *fatal; /* owned: exception to leave the run with, or NULL */

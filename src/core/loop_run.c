@@ -167,8 +167,7 @@ look_outside(FLLoop *loop)
                 && fl_list_empty(&loop->flushes);
     loop->turns++;
     loop->polled_turns++;
-    if (!idle && loop->turns < loop->turns_allowed
-        && !loop->timers_changed) {
+    if (!idle && loop->turns < loop->turns_allowed && !loop->timers_changed) {
         return 0;
     }
     loop->timers_changed = false;

@@ -23,15 +23,16 @@ fl_clock_ns(void)
 FL_COLD void
 fl_loop_raise_not_open(const FLLoop *loop)
 {
-    PyErr_SetString(PyExc_RuntimeError,
-                    loop->phase == FL_LOOP_NEW ? "Event loop is not initialized"
-                                               : "Event loop is closed");
+    PyErr_SetString(PyExc_RuntimeError, loop->phase == FL_LOOP_NEW
+                                            ? "Event loop is not initialized"
+                                            : "Event loop is closed");
 }
 
 int
 fl_loop_check_process(const FLLoop *loop)
 {
-    if (loop->st == NULL || loop->fork_generation == loop->st->fork_generation) {
+    if (loop->st == NULL
+        || loop->fork_generation == loop->st->fork_generation) {
         return 0;
     }
     PyErr_SetString(PyExc_RuntimeError,
@@ -151,19 +152,17 @@ list_consistent(const struct fl_list *head)
 bool
 fl_loop_consistent(const FLLoop *loop)
 {
-    for (uint32_t i = 0; i < fl_ring_count(&loop->ready) && i < CHECKED;
-         i++) {
+    for (uint32_t i = 0; i < fl_ring_count(&loop->ready) && i < CHECKED; i++) {
         PyObject *object = entry_object(fl_ring_peek(&loop->ready, i));
         if (Py_REFCNT(object) < 1) {
             return false;
         }
     }
     int left = CHECKED;
-    for (struct fl_list *n = loop->tasks.next;
-         n != &loop->tasks && left-- > 0; n = n->next) {
+    for (struct fl_list *n = loop->tasks.next; n != &loop->tasks && left-- > 0;
+         n = n->next) {
         FLTask *task = FL_CONTAINER_OF(n, FLTask, node);
-        if (task->fut.loop != (PyObject *)loop
-            || fl_future_done(&task->fut)) {
+        if (task->fut.loop != (PyObject *)loop || fl_future_done(&task->fut)) {
             return false;
         }
     }

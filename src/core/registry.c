@@ -7,7 +7,7 @@
 #if FL_PY314
 
 /* Up to how far into the thread state the slot is looked for. */
-#define SCAN_WORDS 64
+#  define SCAN_WORDS 64
 
 /* Has the word at offset the value? */
 static bool
@@ -69,9 +69,9 @@ find_running_task(fl_state *st)
     if (loop == Py_None && probe != NULL) {
         /* outside a running loop, anything can be set as one */
         Py_SETREF(loop, PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type));
-        set = loop == NULL ? NULL
-                           : PyObject_CallOneArg(st->imp.set_running_loop,
-                                                 loop);
+        set = loop == NULL
+                  ? NULL
+                  : PyObject_CallOneArg(st->imp.set_running_loop, loop);
         if (set == NULL) {
             Py_CLEAR(loop);
         }
@@ -82,8 +82,7 @@ find_running_task(fl_state *st)
     }
     if (set != NULL) {
         PyObject *raised = fl_err_take();
-        Py_SETREF(set,
-                  PyObject_CallOneArg(st->imp.set_running_loop, Py_None));
+        Py_SETREF(set, PyObject_CallOneArg(st->imp.set_running_loop, Py_None));
         if (raised != NULL) {
             fl_err_give(raised);
         }

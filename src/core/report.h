@@ -11,9 +11,8 @@ int fl_report_handle(FLHandle *handle);
 
 /* The same for callback(*args), which had no handle: one is made up so that the
    report reads like asyncio's.  args are borrowed. */
-int fl_report_callback(FLLoop *loop, PyObject *callback,
-                       PyObject *const *args, Py_ssize_t nargs,
-                       PyObject *context);
+int fl_report_callback(FLLoop *loop, PyObject *callback, PyObject *const *args,
+                       Py_ssize_t nargs, PyObject *context);
 
 /* Call loop.call_exception_handler(context); loop is any event loop.  What goes
    wrong is written to sys.unraisablehook; never leaves an exception set. */

@@ -75,8 +75,8 @@ static PyType_Slot stop_slots[] = {
 static PyType_Spec stop_spec = {
     .name = "builtins.StopIteration",
     .basicsize = sizeof(PyStopIterationObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = stop_slots,
 };
 

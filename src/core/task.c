@@ -19,8 +19,8 @@ fl_task_get_name(FLTask *task)
     }
     uintptr_t word = (uintptr_t)task->name;
     if (word & 1) {
-        PyObject *name = PyUnicode_FromFormat(
-            "Task-%llu", (unsigned long long)(word >> 1));
+        PyObject *name =
+            PyUnicode_FromFormat("Task-%llu", (unsigned long long)(word >> 1));
         if (name == NULL) {
             return NULL;
         }
@@ -46,8 +46,7 @@ set_name(FLTask *task, fl_state *st, PyObject *name)
 static FL_COLD int
 check_coroutine_slowly(fl_state *st, PyObject *coro)
 {
-    int known =
-        PySet_Contains(st->coroutine_types, (PyObject *)Py_TYPE(coro));
+    int known = PySet_Contains(st->coroutine_types, (PyObject *)Py_TYPE(coro));
     if (known != 0) {
         return known < 0 ? -1 : 0;
     }
@@ -176,8 +175,8 @@ cancel_future(fl_state *st, PyObject *future, PyObject *msg)
     if (Py_IS_TYPE(future, st->FutureType)) {
         return fl_future_cancel((FLFuture *)future, msg);
     }
-    PyObject *answer = PyObject_CallMethodOneArg(
-        future, st->str.cancel, msg == NULL ? Py_None : msg);
+    PyObject *answer = PyObject_CallMethodOneArg(future, st->str.cancel,
+                                                 msg == NULL ? Py_None : msg);
     int status = answer == NULL ? -1 : PyObject_IsTrue(answer);
     Py_XDECREF(answer);
     return status;

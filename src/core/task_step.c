@@ -150,9 +150,9 @@ wait_for_native(FLTask *task, FL_STEALS(2) FLFuture *fut)
         if (FL_UNLIKELY(fl_future_done(fut))) {
             Py_XSETREF(task->fut_waiter, (PyObject *)fut);
             FLLoop *loop = fl_future_direct_loop(&task->fut);
-            return loop == NULL ? fl_task_wake_soon(task, fut)
-                                : fl_task_push_wake(
-                                    loop, (FLTask *)Py_NewRef(task));
+            return loop == NULL
+                       ? fl_task_wake_soon(task, fut)
+                       : fl_task_push_wake(loop, (FLTask *)Py_NewRef(task));
         }
         if (FL_LIKELY(fl_future_add_waiter(fut, task) == 0)) {
             FL_ASSERT(task->fut_waiter == NULL);
@@ -223,10 +223,9 @@ wait_for_future_like(FLTask *task, fl_state *st, PyObject *future,
     bool same_loop = loop == task->fut.loop;
     Py_DECREF(loop);
     if (!same_loop) {
-        return throw_soon(
-            task, PyExc_RuntimeError,
-            "Task %R got Future %R attached to a different loop", task,
-            future);
+        return throw_soon(task, PyExc_RuntimeError,
+                          "Task %R got Future %R attached to a different loop",
+                          task, future);
     }
     if (!is_blocking) {
         return throw_soon(task, PyExc_RuntimeError,
@@ -248,8 +247,8 @@ static FL_COLD int
 handle_other_yield(FLTask *task, fl_state *st, FL_STEALS(3) PyObject *yielded)
 {
     PyObject *blocking;
-    int status = fl_getattr_optional(
-        yielded, st->str._asyncio_future_blocking, &blocking);
+    int status = fl_getattr_optional(yielded, st->str._asyncio_future_blocking,
+                                     &blocking);
     if (status > 0 && blocking != Py_None) {
         status = wait_for_future_like(task, st, yielded, blocking);
     }
@@ -260,8 +259,8 @@ handle_other_yield(FLTask *task, fl_state *st, FL_STEALS(3) PyObject *yielded)
                             task, yielded);
     }
     else if (status >= 0) {
-        status = throw_soon(task, PyExc_RuntimeError,
-                            "Task got bad yield: %R", yielded);
+        status = throw_soon(task, PyExc_RuntimeError, "Task got bad yield: %R",
+                            yielded);
     }
     Py_XDECREF(blocking);
     Py_DECREF(yielded);
@@ -423,8 +422,7 @@ report(FLLoop *loop, FLTask *task)
     if (method == NULL) {
         return -1;
     }
-    int status =
-        fl_report_callback(loop, method, NULL, 0, task->context);
+    int status = fl_report_callback(loop, method, NULL, 0, task->context);
     Py_DECREF(method);
     return status;
 }
@@ -526,8 +524,7 @@ enter(FLTask *task, fl_state *st, bool ours)
         return fl_current_publish((FLLoop *)task->fut.loop, task);
     }
     PyObject *args[] = {task->fut.loop, (PyObject *)task};
-    PyObject *result =
-        PyObject_Vectorcall(st->imp.enter_task, args, 2, NULL);
+    PyObject *result = PyObject_Vectorcall(st->imp.enter_task, args, 2, NULL);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
@@ -539,8 +536,7 @@ leave(FLTask *task, fl_state *st, bool ours)
         return fl_current_publish((FLLoop *)task->fut.loop, NULL);
     }
     PyObject *args[] = {task->fut.loop, (PyObject *)task};
-    PyObject *result =
-        PyObject_Vectorcall(st->imp.leave_task, args, 2, NULL);
+    PyObject *result = PyObject_Vectorcall(st->imp.leave_task, args, 2, NULL);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
@@ -594,8 +590,7 @@ wakeup_method(FLTask *task, PyObject *future)
         }
     }
     else {
-        PyObject *result =
-            PyObject_CallMethodNoArgs(future, st->str.result);
+        PyObject *result = PyObject_CallMethodNoArgs(future, st->str.result);
         if (result == NULL) {
             exc = fl_err_take();
         }

@@ -104,8 +104,7 @@ task_dealloc(FLTask *self)
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     fl_list_unlink(&self->node);
-    fl_state *st =
-        self->fut.native ? ((FLLoop *)self->fut.loop)->st : NULL;
+    fl_state *st = self->fut.native ? ((FLLoop *)self->fut.loop)->st : NULL;
     task_clear(self);
     bool kept = false;
     if (FL_LIKELY(st != NULL && type == st->TaskType)) {
@@ -186,8 +185,8 @@ PyDoc_STRVAR(
     "Ask the task to cancel itself: CancelledError(msg) is thrown into its\n"
     "coroutine at the next opportunity.  Returns False if it is done already.");
 
-static const struct fl_signature cancel_signature = {
-    "cancel", 0, 1, 0, 1, {FL_NAME(msg)}};
+static const struct fl_signature cancel_signature = {"cancel",      0, 1, 0, 1,
+                                                     {FL_NAME(msg)}};
 
 static PyObject *
 task_cancel(FLTask *self, PyObject *const *args, Py_ssize_t nargs,
@@ -240,8 +239,7 @@ call_support(PyObject *function, FLTask *self, PyObject *const *args,
              Py_ssize_t nargs, PyObject *kwnames)
 {
     if (nargs > 0) {
-        PyErr_SetString(PyExc_TypeError,
-                        "takes keyword arguments only");
+        PyErr_SetString(PyExc_TypeError, "takes keyword arguments only");
         return NULL;
     }
     PyObject *stack[4] = {NULL, (PyObject *)self, NULL, NULL};
@@ -336,8 +334,8 @@ PyDoc_STRVAR(set_name_doc, "set_name($self, value, /)\n--\n\n"
 static PyObject *
 task_set_name(FLTask *self, PyObject *value)
 {
-    PyObject *name = PyUnicode_CheckExact(value) ? Py_NewRef(value)
-                                                 : PyObject_Str(value);
+    PyObject *name =
+        PyUnicode_CheckExact(value) ? Py_NewRef(value) : PyObject_Str(value);
     if (name == NULL) {
         return NULL;
     }
@@ -422,8 +420,8 @@ static PyMethodDef task_methods[] = {
     {"uncancel", (PyCFunction)task_uncancel, METH_NOARGS, uncancel_doc},
     {"get_stack", FL_METHOD(task_get_stack), METH_FASTCALL | METH_KEYWORDS,
      get_stack_doc},
-    {"print_stack", FL_METHOD(task_print_stack),
-     METH_FASTCALL | METH_KEYWORDS, print_stack_doc},
+    {"print_stack", FL_METHOD(task_print_stack), METH_FASTCALL | METH_KEYWORDS,
+     print_stack_doc},
     {"set_result", (PyCFunction)task_set_result, METH_O, set_result_doc},
     {"set_exception", (PyCFunction)task_set_exception, METH_O,
      set_exception_doc},

@@ -104,8 +104,8 @@ timer_dealloc(FLTimer *self)
 static int
 is_timer(FLTimer *self, PyObject *other)
 {
-    return PyObject_IsInstance(
-        other, self->base.loop->st->imp.asyncio_TimerHandle);
+    return PyObject_IsInstance(other,
+                               self->base.loop->st->imp.asyncio_TimerHandle);
 }
 
 static int

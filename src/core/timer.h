@@ -6,8 +6,9 @@
 
 typedef struct {
     FLHandle base;
-    struct fl_heap_node node; /* in loop->timers, which then owns a reference */
-    double when;              /* seconds on the loop's clock */
+    struct fl_heap_node
+        node;    /* in loop->timers, which then owns a reference */
+    double when; /* seconds on the loop's clock */
 } FLTimer;
 
 /* A timer for callback(*args) at when, scheduled. */

@@ -19,8 +19,7 @@ fl_address_to_python(const struct sockaddr *address)
             (const struct sockaddr_in6 *)(const void *)address;
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
         return Py_BuildValue("(siII)", host, ntohs(in6->sin6_port),
-                             ntohl(in6->sin6_flowinfo),
-                             in6->sin6_scope_id);
+                             ntohl(in6->sin6_flowinfo), in6->sin6_scope_id);
     }
     Py_RETURN_NONE;
 }

@@ -50,8 +50,7 @@ numeric_host(PyObject *object, char *host)
 /* The service string for a port that is a number, or NULL in *service for None.
    1 yes, 0 it is a name, -1 error. */
 static int
-numeric_port(PyObject *object, char *buffer, size_t size,
-             const char **service)
+numeric_port(PyObject *object, char *buffer, size_t size, const char **service)
 {
     *service = NULL;
     if (object == Py_None) {

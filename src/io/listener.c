@@ -105,8 +105,8 @@ accept_failed(FLListener *self, int error)
     PyErr_SetFromErrno(PyExc_OSError);
     PyObject *exc = fl_err_take();
     PyObject *args[] = {(PyObject *)self, self->sock, exc};
-    PyObject *result = PyObject_Vectorcall(
-        self->loop->st->sup.accept_failed, args, 3, NULL);
+    PyObject *result =
+        PyObject_Vectorcall(self->loop->st->sup.accept_failed, args, 3, NULL);
     if (result == NULL) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
@@ -235,10 +235,10 @@ listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                             "backlog", "context", NULL};
     PyObject *loop, *server, *sock, *factory, *context;
     int backlog;
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "O!O!OOiO!:Listener", names, st->LoopType, &loop,
-            st->ServerType, &server, &sock, &factory, &backlog,
-            &PyContext_Type, &context)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOiO!:Listener", names,
+                                     st->LoopType, &loop, st->ServerType,
+                                     &server, &sock, &factory, &backlog,
+                                     &PyContext_Type, &context)) {
         return NULL;
     }
     int fd = PyObject_AsFileDescriptor(sock);
@@ -282,21 +282,17 @@ static PyGetSetDef listener_getset[] = {
 };
 
 static PyType_Slot listener_slots[] = {
-    {Py_tp_doc, (void *)listener_doc},
-    {Py_tp_new, listener_new},
-    {Py_tp_dealloc, listener_dealloc},
-    {Py_tp_traverse, listener_traverse},
-    {Py_tp_clear, listener_clear},
-    {Py_tp_methods, listener_methods},
-    {Py_tp_getset, listener_getset},
-    {0, NULL},
+    {Py_tp_doc, (void *)listener_doc}, {Py_tp_new, listener_new},
+    {Py_tp_dealloc, listener_dealloc}, {Py_tp_traverse, listener_traverse},
+    {Py_tp_clear, listener_clear},     {Py_tp_methods, listener_methods},
+    {Py_tp_getset, listener_getset},   {0, NULL},
 };
 
 static PyType_Spec listener_spec = {
     .name = "fastloop._core.Listener",
     .basicsize = sizeof(FLListener),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC
-             | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = listener_slots,
 };
 

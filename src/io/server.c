@@ -100,14 +100,10 @@ static PyMemberDef server_members[] = {
 PyDoc_STRVAR(server_doc, "The C part of fastloop.Server.");
 
 static PyType_Slot server_slots[] = {
-    {Py_tp_doc, (void *)server_doc},
-    {Py_tp_new, server_new},
-    {Py_tp_dealloc, server_dealloc},
-    {Py_tp_traverse, server_traverse},
-    {Py_tp_methods, server_methods},
-    {Py_tp_members, server_members},
-    {Py_tp_getset, server_getset},
-    {0, NULL},
+    {Py_tp_doc, (void *)server_doc}, {Py_tp_new, server_new},
+    {Py_tp_dealloc, server_dealloc}, {Py_tp_traverse, server_traverse},
+    {Py_tp_methods, server_methods}, {Py_tp_members, server_members},
+    {Py_tp_getset, server_getset},   {0, NULL},
 };
 
 static PyType_Spec server_spec = {

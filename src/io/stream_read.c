@@ -23,9 +23,8 @@ get_buffer(FLTransport *t, uv_buf_t *buf)
     t->in_alloc = true;
     PyObject *size = PyLong_FromLong(-1);
     PyObject *buffer =
-        size == NULL
-            ? NULL
-            : fl_transport_call(t, t->loop->st->str.get_buffer, size);
+        size == NULL ? NULL
+                     : fl_transport_call(t, t->loop->st->str.get_buffer, size);
     Py_XDECREF(size);
     if (buffer != NULL && t->protocol != NULL
         && PyObject_GetBuffer(buffer, &t->buffer, PyBUF_WRITABLE) == 0) {

@@ -360,9 +360,8 @@ write_large_mutable(FLTransport *t, PyObject *data)
         size_t rest = (size_t)view.len - sent;
         PyObject *copy = PyBytes_FromStringAndSize(
             (const char *)view.buf + sent, (Py_ssize_t)rest);
-        status = copy == NULL
-                     ? -1
-                     : append(t, copy, PyBytes_AS_STRING(copy), rest);
+        status =
+            copy == NULL ? -1 : append(t, copy, PyBytes_AS_STRING(copy), rest);
     }
     PyBuffer_Release(&view);
     if (status == 0) {
@@ -392,8 +391,7 @@ size_of(PyObject *data)
 static size_t
 collect_limit(const FLTransport *t)
 {
-    return t->high_water < FL_WRITE_COLLECT ? t->high_water
-                                            : FL_WRITE_COLLECT;
+    return t->high_water < FL_WRITE_COLLECT ? t->high_water : FL_WRITE_COLLECT;
 }
 
 /* HOT */

@@ -21,8 +21,8 @@ call_protocol(FLTransport *t, PyObject *name, PyObject *arg)
     PyObject *protocol = Py_NewRef(t->protocol);
     PyObject *args[] = {NULL, protocol, arg};
     PyObject *result = PyObject_VectorcallMethod(
-        name, args + 1,
-        (arg == NULL ? 1 : 2) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        name, args + 1, (arg == NULL ? 1 : 2) | PY_VECTORCALL_ARGUMENTS_OFFSET,
+        NULL);
     Py_DECREF(protocol);
     return result;
 }
@@ -252,8 +252,8 @@ close_handle(FLTransport *t)
     fl_transport_drop_pending(t);
     if (t->sock != NULL) {
         /* the Python socket forgets the descriptor before it is closed */
-        PyObject *result = PyObject_CallOneArg(
-            t->loop->st->sup.release_socket, t->sock);
+        PyObject *result =
+            PyObject_CallOneArg(t->loop->st->sup.release_socket, t->sock);
         if (result == NULL) {
             PyErr_WriteUnraisable((PyObject *)t);
         }
@@ -317,8 +317,8 @@ accept_failed(FLTransport *t)
     if (t->loop->debug) {
         PyObject *context = Py_BuildValue(
             "{s:s,s:O,s:O}", "message",
-            "Error on transport creation for incoming connection",
-            "exception", exc, "transport", t);
+            "Error on transport creation for incoming connection", "exception",
+            exc, "transport", t);
         if (context == NULL) {
             PyErr_WriteUnraisable((PyObject *)t);
         }
@@ -343,8 +343,7 @@ finish_waiter(FLTransport *t)
     int status = 0;
     if (PyObject_TypeCheck(waiter, t->loop->st->FutureType)) {
         FLFuture *fut = (FLFuture *)waiter;
-        status = fl_future_done(fut) ? 0
-                                     : fl_future_set_result(fut, Py_None);
+        status = fl_future_done(fut) ? 0 : fl_future_set_result(fut, Py_None);
     }
     else {
         PyObject *result = PyObject_CallOneArg(
@@ -374,8 +373,7 @@ connection_made_job(struct fl_job *job)
         Py_DECREF(result);
     }
     else {
-        status = report_failed_call(t, st->str.connection_made,
-                                    (PyObject *)t);
+        status = report_failed_call(t, st->str.connection_made, (PyObject *)t);
     }
     if (t->phase == FL_TRANSPORT_OPEN && !t->paused) {
         fl_transport_start_reading(t);
@@ -500,9 +498,8 @@ fl_transport_flow_failed(FLTransport *t, const char *message)
         return;
     }
     PyObject *context = Py_BuildValue(
-        "{s:s,s:O,s:O,s:O}", "message", message, "exception", exc,
-        "transport", t, "protocol",
-        t->protocol == NULL ? Py_None : t->protocol);
+        "{s:s,s:O,s:O,s:O}", "message", message, "exception", exc, "transport",
+        t, "protocol", t->protocol == NULL ? Py_None : t->protocol);
     Py_DECREF(exc);
     if (context == NULL) {
         PyErr_WriteUnraisable((PyObject *)t);
@@ -524,8 +521,8 @@ loop_closes(struct fl_attached *attached)
     }
     Py_INCREF(t);
     if (!t->lost) {
-        PyObject *result = PyObject_CallOneArg(
-            t->loop->st->sup.warn_unclosed, (PyObject *)t);
+        PyObject *result =
+            PyObject_CallOneArg(t->loop->st->sup.warn_unclosed, (PyObject *)t);
         if (result == NULL) {
             PyErr_WriteUnraisable((PyObject *)t);
         }

@@ -50,15 +50,15 @@ typedef struct FLTransport {
     PyObject *base_slots[4]; /* asyncio.Transport's; see transport_type.c */
     PyObject *dict;
     PyObject *weakrefs;
-    FLLoop *loop;            /* owned; NULL before open */
-    PyObject *protocol;      /* owned; NULL once connection_lost was called */
-    PyObject *factory;       /* owned; makes the protocol when accepted */
-    PyObject *context;       /* owned; every callback runs in it */
-    PyObject *waiter;        /* owned; future to finish when connected */
-    PyObject *sock;          /* owned; TransportSocket, pinned, or NULL */
-    PyObject *extra;         /* owned dict; what the maker passed, or NULL */
-    PyObject *lost_with;     /* owned; exception for connection_lost, or NULL */
-    FLServer *server;        /* owned; whose list we are in, or NULL */
+    FLLoop *loop;        /* owned; NULL before open */
+    PyObject *protocol;  /* owned; NULL once connection_lost was called */
+    PyObject *factory;   /* owned; makes the protocol when accepted */
+    PyObject *context;   /* owned; every callback runs in it */
+    PyObject *waiter;    /* owned; future to finish when connected */
+    PyObject *sock;      /* owned; TransportSocket, pinned, or NULL */
+    PyObject *extra;     /* owned dict; what the maker passed, or NULL */
+    PyObject *lost_with; /* owned; exception for connection_lost, or NULL */
+    FLServer *server;    /* owned; whose list we are in, or NULL */
     struct fl_list in_server;
 
     struct fl_attached attached;
@@ -82,7 +82,8 @@ typedef struct FLTransport {
     bool has_peername : 1;
     bool has_sockname : 1;
     uint32_t writes_after_loss;
-    uint32_t expected; /* size of a read worth a bytes object of its own, or 0 */
+    uint32_t
+        expected; /* size of a read worth a bytes object of its own, or 0 */
     Py_buffer buffer; /* BufferedProtocol: filled by the read under way */
 
     struct sockaddr_in6 peername; /* raw, room for IPv4 and IPv6 */

@@ -64,10 +64,11 @@ transport_dealloc(FLTransport *self)
 
 /* --- state ------------------------------------------------------------------- */
 
-PyDoc_STRVAR(close_doc,
-             "close($self, /)\n--\n\n"
-             "Close the connection once what was written is sent; the protocol\n"
-             "gets no more data, then connection_lost(None).");
+PyDoc_STRVAR(
+    close_doc,
+    "close($self, /)\n--\n\n"
+    "Close the connection once what was written is sent; the protocol\n"
+    "gets no more data, then connection_lost(None).");
 
 static PyObject *
 transport_close(FLTransport *self, PyObject *Py_UNUSED(ignored))
@@ -114,8 +115,7 @@ PyDoc_STRVAR(set_protocol_doc, "set_protocol($self, protocol, /)\n--\n\n"
 static PyObject *
 transport_set_protocol(FLTransport *self, PyObject *protocol)
 {
-    if (self->loop == NULL
-        || fl_transport_set_protocol(self, protocol) < 0) {
+    if (self->loop == NULL || fl_transport_set_protocol(self, protocol) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -195,9 +195,8 @@ transport_write(FLTransport *self, PyObject *data)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(writelines_doc,
-             "writelines($self, list_of_data, /)\n--\n\n"
-             "write() each item of an iterable.");
+PyDoc_STRVAR(writelines_doc, "writelines($self, list_of_data, /)\n--\n\n"
+                             "write() each item of an iterable.");
 
 static PyObject *
 transport_writelines(FLTransport *self, PyObject *iterable)
@@ -405,8 +404,7 @@ transport_get_extra_info(FLTransport *self, PyObject *const *args,
 {
     fl_state *st = fl_state_of_type(Py_TYPE(self));
     PyObject *values[2];
-    if (fl_args_parse(st, &info_signature, args, nargs, kwnames, values)
-        < 0) {
+    if (fl_args_parse(st, &info_signature, args, nargs, kwnames, values) < 0) {
         return NULL;
     }
     PyObject *name = values[0];
@@ -516,16 +514,17 @@ static PyGetSetDef transport_getset[] = {
 };
 
 static PyMemberDef transport_members[] = {
-    {"__dictoffset__", Py_T_PYSSIZET, offsetof(FLTransport, dict),
-     Py_READONLY, NULL},
+    {"__dictoffset__", Py_T_PYSSIZET, offsetof(FLTransport, dict), Py_READONLY,
+     NULL},
     {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(FLTransport, weakrefs),
      Py_READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
-PyDoc_STRVAR(transport_doc,
-             "A connected stream socket, made by Loop.create_connection() and\n"
-             "Loop.create_server().  See asyncio.Transport.");
+PyDoc_STRVAR(
+    transport_doc,
+    "A connected stream socket, made by Loop.create_connection() and\n"
+    "Loop.create_server().  See asyncio.Transport.");
 
 static PyType_Slot transport_slots[] = {
     {Py_tp_doc, (void *)transport_doc},

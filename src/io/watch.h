@@ -23,13 +23,13 @@ struct fl_watch {
     FLHandle *handle[2];          /* owned; by direction */
     struct fl_watcher *native[2]; /* borrowed; instead of a handle */
     PyObject *file;               /* owned; what the user passed, if no int */
-    PyObject *transport;          /* borrowed; the transport that has this fd */
+    PyObject *transport; /* borrowed; the transport that has this fd */
     uint8_t registered; /* directions the kernel knows of, as 1 << direction */
     void *backend;      /* owned by the backend */
 };
 
 struct fl_watchers {
-    FLLoop *loop; /* borrowed */
+    FLLoop *loop;           /* borrowed */
     struct fl_watch *table; /* by descriptor */
     int size;
     void *backend; /* owned by the backend */

@@ -107,8 +107,8 @@ fl_watch_backend_open(struct fl_watchers *w)
         return UV_ENOMEM;
     }
     b->epfd = epoll_create1(EPOLL_CLOEXEC);
-    int rc = b->epfd < 0 ? -errno
-                         : uv_poll_init(&w->loop->uv, &b->poll, b->epfd);
+    int rc =
+        b->epfd < 0 ? -errno : uv_poll_init(&w->loop->uv, &b->poll, b->epfd);
     if (rc < 0) {
         if (b->epfd >= 0) {
             close(b->epfd);

@@ -130,8 +130,7 @@ prepare_cb(uv_prepare_t *prepare)
 {
     struct backend *b = FL_CONTAINER_OF(prepare, struct backend, prepare);
     while (!fl_list_empty(&b->armed)) {
-        struct poller *p =
-            FL_CONTAINER_OF(b->armed.next, struct poller, node);
+        struct poller *p = FL_CONTAINER_OF(b->armed.next, struct poller, node);
         fl_list_unlink(&p->node);
         if (!is_open(p->fd)) {
             release(&p->watchers->table[p->fd]);

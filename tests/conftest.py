@@ -1,0 +1,62 @@
+"""Fixtures that all tests share.
+
+A test of public behaviour takes ``loop`` or ``loop_factory`` and so runs on asyncio's
+own loop as well as on fastloop's: asyncio proves that the test itself is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import fastloop
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(asyncio.new_event_loop, id="asyncio"),
+        pytest.param(fastloop.new_event_loop, id="fastloop"),
+    ]
+)
+def loop_factory(request: pytest.FixtureRequest) -> LoopFactory:
+    """What makes a loop: asyncio's function, then fastloop's."""
+    return request.param
+
+
+def _checked(factory: LoopFactory) -> Iterator[Any]:
+    """Yield a loop; fail if anything but the test took what it reported.
+
+    A test that expects reports sets an exception handler of its own.
+    """
+    reports: list[dict[str, Any]] = []
+    loop = factory()
+    loop.set_exception_handler(lambda _, context: reports.append(context))
+    try:
+        yield loop
+    finally:
+        loop.close()
+        gc.collect()
+    assert reports == []
+
+
+@pytest.fixture
+def loop(loop_factory: LoopFactory) -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop of either kind, closed when the test ends."""
+    yield from _checked(loop_factory)
+
+
+@pytest.fixture
+def fast_loop() -> Iterator[fastloop.Loop]:
+    """A loop of fastloop's, closed when the test ends."""
+    yield from _checked(fastloop.new_event_loop)
+
+
+def pytest_collection_finish() -> None:
+    """What exists now stays: collecting garbage need not look at it each time."""
+    gc.freeze()

@@ -1,0 +1,386 @@
+"""Context variables: which values a callback, a task or a protocol sees."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+import pytest
+
+from .support import Loop, LoopFactory, only_fastloop, run_once, run_turns, within
+
+var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="default")
+
+
+def in_context(value: str, function: Any, *args: Any) -> Any:
+    """Call the function in a context of its own, where ``var`` has the value."""
+
+    def call() -> Any:
+        var.set(value)
+        return function(*args)
+
+    return contextvars.copy_context().run(call)
+
+
+# --- callbacks -----------------------------------------------------------------------
+
+
+def test_everything_that_schedules_captures_the_context(loop: Loop) -> None:
+    seen: dict[str, str] = {}
+    future = loop.create_future()
+    reader, writer = socket.socketpair()
+
+    def look(name: str, *_: object) -> None:
+        seen[name] = var.get()
+
+    def read() -> None:
+        reader.recv(1)
+        look("add_reader")
+        loop.remove_reader(reader)
+
+    def schedule() -> None:
+        loop.call_soon(look, "call_soon")
+        loop.call_soon_threadsafe(look, "call_soon_threadsafe")
+        loop.call_later(0, look, "call_later")
+        loop.call_at(0, look, "call_at")
+        loop.add_reader(reader, read)
+        future.add_done_callback(lambda _: look("add_done_callback"))
+
+    writer.send(b"x")
+    in_context("scheduled", schedule)
+    future.set_result(None)
+    while len(seen) < 6:
+        run_once(loop)
+    assert set(seen.values()) == {"scheduled"}
+    assert var.get() == "default"
+    reader.close()
+    writer.close()
+
+
+def test_a_callback_changes_nothing_for_others(loop: Loop) -> None:
+    seen: list[str] = []
+
+    def change() -> None:
+        seen.append(var.get())
+        var.set("changed")
+
+    for _ in range(3):
+        loop.call_soon(change)
+    run_once(loop)
+    assert seen == ["default"] * 3
+
+
+def test_callbacks_that_share_a_context(loop: Loop) -> None:
+    seen: list[str] = []
+    context = contextvars.copy_context()
+
+    def change(value: str) -> None:
+        seen.append(var.get())
+        var.set(value)
+
+    loop.call_soon(change, "one", context=context)
+    loop.call_later(0, change, "two", context=context)
+    future = loop.create_future()
+    future.add_done_callback(lambda _: change("three"), context=context)
+    run_turns(loop, 2)
+    future.set_result(None)
+    run_once(loop)
+    assert seen == ["default", "one", "two"]
+    assert context[var] == "three"
+
+
+def test_a_context_that_is_entered_already(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop.set_exception_handler(None)
+    context = contextvars.copy_context()
+    loop.call_soon(pytest.fail, "ran", context=context)
+    loop.call_later(0, pytest.fail, "ran", context=context)
+    context.run(run_turns, loop, 2)
+    assert caplog.text.count("cannot enter context") == 2
+
+
+def test_a_signal_handler_runs_in_the_context_it_was_added_in(loop: Loop) -> None:
+    seen: list[str] = []
+
+    def handle() -> None:
+        seen.append(var.get())
+        loop.stop()
+
+    in_context("added", loop.add_signal_handler, signal.SIGUSR1, handle)
+    loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+    loop.run_forever()
+    loop.remove_signal_handler(signal.SIGUSR1)
+    assert seen == ["added"]
+
+
+# --- tasks ---------------------------------------------------------------------------
+
+
+async def look_around() -> list[str]:
+    seen = [var.get()]
+    var.set("task")
+    await asyncio.sleep(0)
+    seen.append(var.get())
+    await asyncio.sleep(0.001)
+    seen.append(var.get())
+    return seen
+
+
+def test_a_task_runs_in_a_copy(loop: Loop) -> None:
+    task = in_context("creator", loop.create_task, look_around())
+    assert loop.run_until_complete(task) == ["creator", "task", "task"]
+    assert var.get() == "default"
+
+
+def test_a_task_runs_in_the_given_context(loop: Loop) -> None:
+    context = contextvars.copy_context()
+    task = loop.create_task(look_around(), context=context)
+    assert loop.run_until_complete(task) == ["default", "task", "task"]
+    assert context[var] == "task"
+    again = loop.create_task(look_around(), context=context)
+    assert loop.run_until_complete(again)[0] == "task"
+    if sys.version_info >= (3, 12):
+        assert again.get_context() is context
+
+
+def test_tasks_do_not_see_each_others_values(loop: Loop) -> None:
+    async def keep(value: str) -> None:
+        var.set(value)
+        for _ in range(5):
+            await asyncio.sleep(0)
+            assert var.get() == value
+
+    async def main() -> None:
+        var.set("main")
+        await asyncio.gather(*(keep(str(i)) for i in range(10)))
+        assert var.get() == "main"
+
+    loop.run_until_complete(main())
+
+
+def test_tokens_are_good_across_awaits(loop: Loop) -> None:
+    async def main() -> None:
+        token = var.set("changed")
+        await asyncio.sleep(0)
+        await asyncio.create_task(asyncio.sleep(0))
+        var.reset(token)
+        assert var.get() == "default"
+
+    loop.run_until_complete(main())
+
+
+def test_a_task_inherits_from_a_task(loop: Loop) -> None:
+    async def child() -> str:
+        return var.get()
+
+    async def main() -> None:
+        var.set("parent")
+        task = asyncio.create_task(child())
+        var.set("later")
+        assert await task == "parent"
+        async with asyncio.TaskGroup() as group:
+            grouped = group.create_task(child())
+            given = group.create_task(child(), context=contextvars.Context())
+        assert grouped.result() == "later"
+        assert given.result() == "default"
+        assert await asyncio.wait_for(child(), 10) == "later"
+        assert await asyncio.to_thread(var.get) == "later"
+        assert await loop.run_in_executor(None, var.get) == "default"
+
+    loop.run_until_complete(main())
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_callbacks_of_a_task_run_where_they_were_added(loop: Loop) -> None:
+    seen: list[str] = []
+
+    async def child() -> None:
+        var.set("child")
+
+    async def main() -> None:
+        var.set("main")
+        task = asyncio.create_task(child())
+        task.add_done_callback(lambda _: seen.append(var.get()))
+        await task
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(main())
+    assert seen == ["main"]
+
+
+def test_the_context_of_a_task_that_is_entered_already(loop: Loop) -> None:
+    loop.set_exception_handler(None)
+    context = contextvars.copy_context()
+    task: Any = loop.create_task(asyncio.sleep(0), context=context)
+    context.run(run_once, loop)
+    assert not task.done()
+    task._log_destroy_pending = False
+    task.get_coro().close()
+
+
+def test_a_context_is_released_with_its_task(loop: Loop) -> None:
+    import weakref
+
+    class Thing:
+        pass
+
+    thing = Thing()
+    ref = weakref.ref(thing)
+    holder: contextvars.ContextVar[Any] = contextvars.ContextVar("holder")
+
+    async def main(thing: Any) -> None:
+        holder.set(thing)
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(main(thing))
+    del thing
+    assert ref() is None
+
+
+@pytest.mark.parametrize("kind", ["soon", "task", "future"])
+def test_the_exception_handler_runs_in_the_failing_context(
+    loop: Loop, kind: str
+) -> None:
+    if sys.version_info < (3, 12):
+        pytest.skip("new in 3.12")
+    seen: list[str] = []
+    loop.set_exception_handler(lambda *_: seen.append(var.get()))
+
+    async def fail() -> None:
+        raise ValueError
+
+    def begin() -> None:
+        if kind == "soon":
+            loop.call_soon(lambda: 1 / 0)
+        elif kind == "task":
+            loop.create_task(fail())
+        else:
+            future = loop.create_future()
+            future.add_done_callback(lambda _: 1 / 0)
+            future.set_result(None)
+
+    in_context("failing", begin)
+    run_once(loop)
+    assert seen == ["failing"]
+
+
+# --- runners -------------------------------------------------------------------------
+
+
+def test_a_runner_keeps_one_context(loop_factory: LoopFactory) -> None:
+    async def change(value: str) -> str:
+        before = var.get()
+        var.set(value)
+        return before
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(change("one")) == "default"
+        assert runner.run(change("two")) == "one"
+        given = contextvars.copy_context()
+        assert runner.run(change("three"), context=given) == "default"
+        assert runner.run(change("four")) == "two"
+    assert var.get() == "default"
+
+
+# --- protocols -----------------------------------------------------------------------
+
+
+class Watcher(asyncio.Protocol):
+    """Notes what each of its methods sees, and then sets a value of its own."""
+
+    def __init__(self, seen: list[tuple[str, str]], closed: Any) -> None:
+        self.seen = seen
+        self.closed = closed
+        seen.append(("__init__", var.get()))
+
+    def note(self, name: str) -> None:
+        self.seen.append((name, var.get()))
+        var.set(name)
+
+    def connection_made(self, transport: Any) -> None:
+        self.note("connection_made")
+        transport.write(b"hello")
+
+    def data_received(self, data: bytes) -> None:
+        self.note("data_received")
+
+    def eof_received(self) -> None:
+        self.note("eof_received")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.note("connection_lost")
+        self.closed.set_result(None)
+
+
+def one_context_per_connection(loop: Loop) -> None:
+    if sys.version_info < (3, 15):
+        only_fastloop(loop, "in asyncio, each kind of event has a context of its own")
+
+
+def test_a_server_protocol_runs_in_the_context_of_the_server(loop: Loop) -> None:
+    one_context_per_connection(loop)
+    seen: list[tuple[str, str]] = []
+
+    async def main() -> None:
+        closed = loop.create_future()
+        var.set("server")
+        server = await loop.create_server(lambda: Watcher(seen, closed), "127.0.0.1", 0)
+        var.set("later")
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.readexactly(5) == b"hello"
+        for _ in range(2):
+            writer.write(b"data")
+            count = len(seen)
+            while len(seen) == count:
+                await asyncio.sleep(0)
+        writer.close()
+        await within(closed)
+        server.close()
+        await server.wait_closed()
+        assert var.get() == "later"
+
+    loop.run_until_complete(main())
+    assert seen == [
+        ("__init__", "server"),
+        ("connection_made", "server"),
+        ("data_received", "connection_made"),
+        ("data_received", "data_received"),
+        ("eof_received", "data_received"),
+        ("connection_lost", "eof_received"),
+    ]
+
+
+def test_a_client_protocol_runs_in_the_context_of_who_connects(loop: Loop) -> None:
+    one_context_per_connection(loop)
+    seen: list[tuple[str, str]] = []
+
+    async def main() -> None:
+        one, other = socket.socketpair()
+        other.setblocking(False)
+        closed = loop.create_future()
+        var.set("client")
+        transport, _ = await loop.create_connection(
+            lambda: Watcher(seen, closed), sock=one
+        )
+        var.set("later")
+        other.send(b"data")
+        while len(seen) < 3:
+            await asyncio.sleep(0)
+        transport.abort()
+        await within(closed)
+        other.close()
+
+    loop.run_until_complete(main())
+    assert seen == [
+        ("__init__", "client"),
+        ("connection_made", "client"),
+        ("data_received", "connection_made"),
+        ("connection_lost", "data_received"),
+    ]
