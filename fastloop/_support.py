@@ -64,7 +64,8 @@ def log_slow(loop: Loop, what: Any, seconds: float) -> None:
         owner = getattr(what._callback, "__self__", None)  # type: ignore[attr-defined]
         if isinstance(owner, asyncio.Task):
             what = owner
-    logger.warning("Executing %r took %.3f seconds", what, seconds)
+    # what it is now: a log may be written out later
+    logger.warning("Executing %s took %.3f seconds", repr(what), seconds)
 
 
 # --- tasks --------------------------------------------------------------------

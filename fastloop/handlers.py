@@ -37,6 +37,7 @@ class ExceptionHandlerMixin:
     """Part of Loop."""
 
     _exception_handler: Handler | None = None
+    _current_handle: asyncio.Handle | None
 
     def get_exception_handler(self) -> Handler | None:
         """Return the handler that was set, or None."""
@@ -55,6 +56,12 @@ class ExceptionHandlerMixin:
         """Log the message, the exception, and what else the context tells."""
         message = context.get("message") or "Unhandled exception in event loop"
         lines = [message]
+        if "source_traceback" not in context:
+            traceback_of_handle = getattr(
+                self._current_handle, "_source_traceback", None
+            )
+            if traceback_of_handle:
+                context["handle_traceback"] = traceback_of_handle
         for key in sorted(context):
             if key not in ("message", "exception"):
                 lines.append(_describe(key, context[key]))

@@ -32,6 +32,17 @@ update_direct(FLLoop *self)
     return 0;
 }
 
+static PyObject *
+loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+         PyObject *Py_UNUSED(kwargs))
+{
+    FLLoop *self = (FLLoop *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        fl_loop_prepare(self, fl_state_of_type(type));
+    }
+    return (PyObject *)self;
+}
+
 static int
 loop_init(FLLoop *self, PyObject *args, PyObject *kwargs)
 {
@@ -47,7 +58,7 @@ loop_init(FLLoop *self, PyObject *args, PyObject *kwargs)
     }
     self->slow_duration = PyFloat_FromDouble(0.1);
     if (self->slow_duration == NULL
-        || fl_loop_init(self, fl_state_of_type(Py_TYPE(self))) < 0) {
+        || fl_loop_init(self) < 0) {
         return -1;
     }
     return update_direct(self);
@@ -521,7 +532,8 @@ loop_run(FLLoop *self, PyObject *Py_UNUSED(ignored))
                         "This event loop is already running");
         return NULL;
     }
-    if (fl_loop_run(self) < 0) {
+    /* call_soon may have been set on the class since */
+    if (update_direct(self) < 0 || fl_loop_run(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -623,7 +635,17 @@ set_slow_duration(FLLoop *self, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
+static PyObject *
+get_running_handle(FLLoop *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->running_handle == NULL ? Py_None
+                                                  : self->running_handle);
+}
+
 static PyGetSetDef loop_getset[] = {
+    {"_current_handle", (getter)get_running_handle, NULL,
+     PyDoc_STR("In debug mode, the Handle whose callback runs; or None."),
+     NULL},
     {"slow_callback_duration", (getter)get_slow_duration,
      (setter)set_slow_duration,
      PyDoc_STR("Seconds after which debug mode reports a callback as slow."),
@@ -673,7 +695,7 @@ PyDoc_STRVAR(loop_doc, "The C part of fastloop.Loop.");
 
 static PyType_Slot loop_slots[] = {
     {Py_tp_doc, (void *)loop_doc},
-    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_new, loop_new},
     {Py_tp_init, loop_init},
     {Py_tp_dealloc, loop_dealloc},
     {Py_tp_traverse, loop_traverse},

@@ -12,6 +12,17 @@ PyObject *fl_debug_stack(fl_state *st);
    not running). */
 int fl_debug_check_thread(const FLLoop *loop);
 
+/* Before scheduling in the loop's own thread: is it open, and, in debug mode, is
+   this the thread? */
+static inline int
+fl_debug_check_schedule(const FLLoop *loop)
+{
+    if (fl_loop_check_open(loop) < 0) {
+        return -1;
+    }
+    return FL_UNLIKELY(loop->debug) ? fl_debug_check_thread(loop) : 0;
+}
+
 /* TypeError if callback is a coroutine (function) or cannot be called. */
 int fl_debug_check_callback(FLLoop *loop, PyObject *callback,
                             const char *method);

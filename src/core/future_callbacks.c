@@ -9,6 +9,7 @@
    code that may add or remove callbacks of this very future. */
 #include "core/future.h"
 
+#include "core/debug.h"
 #include "core/registry.h"
 #include "core/report.h"
 #include "core/task.h"
@@ -160,7 +161,7 @@ schedule(FLFuture *fut, const struct fl_callback *callback)
         if (loop == NULL) {
             return fl_task_wake_soon(task, fut);
         }
-        return fl_loop_check_open(loop) < 0
+        return fl_debug_check_schedule(loop) < 0
                    ? -1
                    : fl_task_push_wake(loop, (FLTask *)Py_NewRef(task));
     }

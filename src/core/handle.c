@@ -76,6 +76,7 @@ fl_handle_setup(FLHandle *self, FLLoop *loop, PyObject *callback,
     self->source_tb = NULL;
     self->cancelled = false;
     self->has_repr = false;
+    self->describing = false;
     self->running = 0;
     self->nargs = 0;
     self->args[0] = self->args[1] = self->args[2] = NULL;
@@ -132,6 +133,41 @@ fl_handle_new(FLLoop *loop, PyObject *callback, PyObject *const *args,
 
 /* --- running and cancelling -------------------------------------------------- */
 
+/* The call is dropped, but in debug mode, as in asyncio's, the log must still
+   tell what was cancelled: keep the repr in its place. */
+static int
+settle_cancelled(FLHandle *self)
+{
+    PyObject *repr = NULL;
+    if (self->loop != NULL && FL_UNLIKELY(self->loop->debug)) {
+        repr = PyObject_Repr((PyObject *)self);
+        if (repr == NULL) {
+            return -1;
+        }
+    }
+    /* Beware: a repr runs user code, which may have begun a run. */
+    if (self->running == 0) {
+        clear_call(self);
+        self->args[0] = repr;
+        self->has_repr = repr != NULL;
+    }
+    else {
+        Py_XDECREF(repr);
+    }
+    return 0;
+}
+
+static FL_COLD void
+settle_after_run(FLHandle *self)
+{
+    PyObject *raised = fl_err_take();
+    if (settle_cancelled(self) < 0) {
+        PyErr_Clear();
+        clear_call(self);
+    }
+    fl_err_give(raised);
+}
+
 static inline PyObject *
 call(FLHandle *self)
 {
@@ -167,7 +203,7 @@ fl_handle_run(FLHandle *self)
     }
     self->running--;
     if (FL_UNLIKELY(self->cancelled && self->running == 0)) {
-        clear_call(self);
+        settle_after_run(self);
     }
     return status;
 }
@@ -178,32 +214,23 @@ fl_handle_cancel(FLHandle *self)
     if (self->cancelled) {
         return 0;
     }
-    PyObject *repr = NULL;
-    if (self->loop != NULL && FL_UNLIKELY(self->loop->debug)) {
-        /* as asyncio does: the log must still tell what was cancelled */
-        self->cancelled = true;
-        repr = PyObject_Repr((PyObject *)self);
-        if (repr == NULL) {
-            return -1;
-        }
-    }
     self->cancelled = true;
-    if (self->running > 0) {
-        Py_XDECREF(repr);
-        return 0;
-    }
-    clear_call(self);
-    self->args[0] = repr;
-    self->has_repr = repr != NULL;
-    return 0;
+    return self->running > 0 ? 0 : settle_cancelled(self);
 }
 
 /* --- what Python sees --------------------------------------------------------- */
 
+/* A cancelled handle shows no call, except to its own repr in debug mode. */
+static bool
+hides_call(const FLHandle *self)
+{
+    return self->callback == NULL || (self->cancelled && !self->describing);
+}
+
 PyObject *
 fl_handle_args(FLHandle *self)
 {
-    if (self->cancelled && self->running == 0) {
+    if (hides_call(self)) {
         Py_RETURN_NONE;
     }
     if (self->nargs == FL_HANDLE_TUPLE) {
@@ -278,8 +305,12 @@ handle_repr(FLHandle *self)
     if (self->loop == NULL) {
         return PyUnicode_FromFormat("<%s>", Py_TYPE(self)->tp_name);
     }
-    return PyObject_CallOneArg(self->loop->st->sup.handle_repr,
-                               (PyObject *)self);
+    bool nested = self->describing;
+    self->describing = self->loop->debug;
+    PyObject *repr = PyObject_CallOneArg(self->loop->st->sup.handle_repr,
+                                         (PyObject *)self);
+    self->describing = nested;
+    return repr;
 }
 
 static PyObject *
@@ -297,7 +328,7 @@ get_class(FLHandle *self, void *Py_UNUSED(closure))
 static PyObject *
 get_callback(FLHandle *self, void *Py_UNUSED(closure))
 {
-    return or_none(self->cancelled ? NULL : self->callback);
+    return or_none(hides_call(self) ? NULL : self->callback);
 }
 
 static PyObject *

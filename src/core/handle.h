@@ -19,6 +19,7 @@ typedef struct FLHandle {
     uint8_t nargs;                    /* or FL_HANDLE_TUPLE */
     bool cancelled;
     bool has_repr;    /* cancelled in debug mode: args[0] tells what it was */
+    bool describing;  /* repr() is at work */
     uint16_t running; /* how many runs are under way: fields must stay */
 } FLHandle;
 

@@ -82,6 +82,7 @@ typedef struct FLLoop {
     bool sleeping;            /* in a poll that may block, the GIL given up */
     unsigned long thread_id;  /* of the running thread; 0 when not running */
     uint64_t fork_generation; /* st's when the loop was made */
+    PyObject *running_handle; /* owned; in debug mode, the one that runs */
     PyObject *fatal; /* owned: exception to leave the run with, or NULL */
 
     /* when to look outside again, see loop_run.c */
@@ -169,8 +170,10 @@ fl_seconds(int64_t ns)
     return (double)ns / 1e9;
 }
 
-/* loop_state.c: life and death.  init: 0 or -1 with an exception. */
-int fl_loop_init(FLLoop *loop, fl_state *st);
+/* loop_state.c: life and death.  prepare: makes a zeroed loop inert but safe.
+   init: 0 or -1 with an exception. */
+void fl_loop_prepare(FLLoop *loop, fl_state *st);
+int fl_loop_init(FLLoop *loop);
 int fl_loop_close(FLLoop *loop);
 int fl_loop_traverse(FLLoop *loop, visitproc visit, void *arg);
 void fl_loop_drop_scheduled(FLLoop *loop);

@@ -190,7 +190,10 @@ static FL_COLD int
 run_handle_timed(FLLoop *loop, FLHandle *handle)
 {
     int64_t began = fl_clock_ns();
+    PyObject *outer = loop->running_handle;
+    loop->running_handle = Py_NewRef(handle);
     int status = fl_handle_run(handle);
+    Py_XSETREF(loop->running_handle, outer);
     fl_debug_check_slow(loop, (PyObject *)handle, began);
     return status;
 }

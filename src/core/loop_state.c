@@ -31,7 +31,7 @@ fl_loop_raise_not_open(const FLLoop *loop)
 int
 fl_loop_check_process(const FLLoop *loop)
 {
-    if (loop->st == NULL
+    if (loop->phase == FL_LOOP_NEW
         || loop->fork_generation == loop->st->fork_generation) {
         return 0;
     }
@@ -49,9 +49,20 @@ wakeup_cb(uv_async_t *Py_UNUSED(async))
     /* its arrival ended the poll: that was all */
 }
 
-int
-fl_loop_init(FLLoop *loop, fl_state *st)
+void
+fl_loop_prepare(FLLoop *loop, fl_state *st)
 {
+    loop->st = st;
+    fl_list_init(&loop->node);
+    fl_list_init(&loop->tasks);
+    fl_list_init(&loop->flushes);
+    fl_list_init(&loop->attached);
+}
+
+int
+fl_loop_init(FLLoop *loop)
+{
+    fl_state *st = loop->st;
     FL_ASSERT(loop->phase == FL_LOOP_NEW);
     int rc = uv_loop_init(&loop->uv);
     if (rc < 0) {
@@ -69,12 +80,7 @@ fl_loop_init(FLLoop *loop, fl_state *st)
                      uv_strerror(rc));
         return -1;
     }
-    fl_list_init(&loop->tasks);
-    fl_list_init(&loop->flushes);
-    fl_list_init(&loop->attached);
-    fl_list_init(&loop->node);
     fl_list_append(&st->loops, &loop->node);
-    loop->st = st;
     loop->armed_for = -1;
     loop->turns_allowed = 1;
     loop->fork_generation = st->fork_generation;
@@ -113,14 +119,12 @@ fl_loop_traverse(FLLoop *loop, visitproc visit, void *arg)
     Py_VISIT(loop->task_factory);
     Py_VISIT(loop->slow_duration);
     Py_VISIT(loop->fatal);
+    Py_VISIT(loop->running_handle);
     for (uint32_t i = 0; i < fl_ring_count(&loop->ready); i++) {
         Py_VISIT(entry_object(fl_ring_peek(&loop->ready, i)));
     }
     for (uint32_t i = 0; i < loop->timers.count; i++) {
         Py_VISIT((PyObject *)fl_timer_of_node(loop->timers.items[i].node));
-    }
-    if (loop->phase == FL_LOOP_NEW) {
-        return 0;
     }
     for (struct fl_list *n = loop->attached.next; n != &loop->attached;
          n = n->next) {

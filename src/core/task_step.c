@@ -66,7 +66,7 @@ fl_task_step_soon(FLTask *task)
     if (FL_UNLIKELY(loop == NULL)) {
         return call_soon(task, &step_def, NULL);
     }
-    if (fl_loop_check_open(loop) < 0) {
+    if (fl_debug_check_schedule(loop) < 0) {
         return -1;
     }
     return fl_loop_push(loop, FL_READY_STEP, Py_NewRef(task));
@@ -109,6 +109,13 @@ take_throw(FLTask *task)
     PyObject *exc = task->fut.rare->throw_exc;
     task->fut.rare->throw_exc = NULL;
     return exc;
+}
+
+/* A future or task of our exact type? */
+static inline bool
+is_native(const fl_state *st, PyObject *o)
+{
+    return Py_IS_TYPE(o, st->FutureType) || Py_IS_TYPE(o, st->TaskType);
 }
 
 /* --- what came out: a yield --------------------------------------------------------- */
@@ -375,8 +382,7 @@ advance(FLTask *task, fl_state *st, FL_STEALS(3) PyObject *exc)
         Py_DECREF(exc);
     }
     if (FL_LIKELY(outcome == PYGEN_NEXT)) {
-        if (Py_IS_TYPE(result, st->FutureType)
-            || Py_IS_TYPE(result, st->TaskType)) {
+        if (FL_LIKELY(is_native(st, result))) {
             return wait_for_native(task, (FLFuture *)result);
         }
         if (result == Py_None) {
@@ -459,7 +465,8 @@ int
 fl_task_wake(FLLoop *loop, FLTask *task)
 {
     FLFuture *fut = (FLFuture *)task->fut_waiter;
-    if (FL_UNLIKELY(fut == NULL || !fl_future_done(fut))) {
+    if (FL_UNLIKELY(fut == NULL || !is_native(loop->st, task->fut_waiter)
+                    || !fl_future_done(fut))) {
         return 0; /* woken by other means already */
     }
     PyObject *exc;

@@ -26,6 +26,7 @@ task_traverse(FLTask *self, visitproc visit, void *arg)
 static int
 task_clear(FLTask *self)
 {
+    fl_list_unlink(&self->node);
     PyObject *name = name_is_object(self) ? self->name : NULL;
     self->name = NULL;
     Py_XDECREF(name);
@@ -100,10 +101,11 @@ task_dealloc(FLTask *self)
     }
     PyObject_GC_UnTrack(self);
     FL_TRASHCAN_BEGIN(self, task_dealloc)
+    /* before code can run that looks at all_tasks(): it must not see this one */
+    fl_list_unlink(&self->node);
     if (self->fut.weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    fl_list_unlink(&self->node);
     fl_state *st = self->fut.native ? ((FLLoop *)self->fut.loop)->st : NULL;
     task_clear(self);
     bool kept = false;
