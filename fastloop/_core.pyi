@@ -184,7 +184,6 @@ class LoopBase(asyncio.AbstractEventLoop):  # type: ignore[misc]
     slow_callback_duration: float
     @property
     def _current_handle(self) -> Handle | None: ...
-
     def __init__(self) -> None: ...
 
     # scheduling

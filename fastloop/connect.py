@@ -7,10 +7,11 @@ import contextlib
 import itertools
 import socket
 from asyncio.log import logger
-from asyncio.staggered import staggered_race
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .bind import bind_error
+from .dns import AddrInfo
 from .tls import check_tls_options, default_server_hostname, reject_ssl_socket
 
 if TYPE_CHECKING:
@@ -21,18 +22,16 @@ else:
     _Base = object
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
-# (family, type, proto, canonname, sockaddr)
-_AddrInfo = tuple[Any, Any, int, str, Any]
 
 
 def interleave_families(
-    infos: Sequence[_AddrInfo], first_family_count: int
-) -> list[_AddrInfo]:
+    infos: Sequence[AddrInfo], first_family_count: int
+) -> list[AddrInfo]:
     """Reorder addresses so that families alternate (RFC 8305, section 4).
 
     The first ``first_family_count`` addresses are of the family that came first.
     """
-    by_family: dict[Any, list[_AddrInfo]] = {}
+    by_family: dict[Any, list[AddrInfo]] = {}
     for info in infos:
         by_family.setdefault(info[0], []).append(info)
     groups = list(by_family.values())
@@ -44,22 +43,28 @@ def interleave_families(
 
 def _raise_failures(failures: list[OSError], all_errors: bool) -> None:
     """Raise what tells best why no attempt succeeded."""
-    if all_errors:
-        raise ExceptionGroup("create_connection failed", failures)
-    if not failures:
-        raise TimeoutError("create_connection failed")
-    model = str(failures[0])
-    if all(str(exc) == model for exc in failures):
-        raise failures[0]
-    words = ", ".join(str(exc) for exc in failures)
-    raise OSError(f"Multiple exceptions: {words}")
+    try:
+        if all_errors:
+            raise ExceptionGroup("create_connection failed", failures)
+        if not failures:
+            raise TimeoutError("create_connection failed")
+        model = str(failures[0])
+        if all(str(exc) == model for exc in failures):
+            raise failures[0]
+        words = ", ".join(str(exc) for exc in failures)
+        raise OSError(f"Multiple exceptions: {words}")
+    finally:
+        # an exception's traceback holds this frame: break the cycle
+        del failures
 
 
 def _bind_local(
-    sock: socket.socket, family: int, local_infos: Iterable[_AddrInfo]
+    sock: socket.socket,
+    family: int,
+    local_infos: Iterable[AddrInfo],
+    failures: list[OSError],
 ) -> None:
     """Bind to the first local address that works."""
-    failure: OSError | None = None
     for local_family, _, _, _, address in local_infos:
         if local_family != family:
             continue
@@ -67,12 +72,19 @@ def _bind_local(
             sock.bind(address)
             return
         except OSError as exc:
-            failure = OSError(
-                exc.errno,
-                f"error while attempting to bind on address {address!r}: "
-                f"{str(exc).lower()}",
-            )
-    raise failure or OSError(f"no matching local address with {family=} found")
+            failures.append(bind_error(exc, address))
+    if failures:
+        raise failures.pop()
+    raise OSError(f"no matching local address with {family=} found")
+
+
+def _succeeded(task: asyncio.Task[socket.socket]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _close_result(task: asyncio.Task[socket.socket]) -> None:
+    if _succeeded(task):
+        task.result().close()
 
 
 class ConnectMixin(_Base):
@@ -102,7 +114,7 @@ class ConnectMixin(_Base):
         Returns ``(transport, protocol)``.  See ``asyncio.loop.create_connection``:
         every parameter of Python 3.14 is here.  Raises OSError if no address could
         be connected to (an ExceptionGroup of all failures with ``all_errors``).  A
-        ``sock`` belongs to the transport from then on; on failure it is closed.
+        ``sock`` belongs to the transport once the protocol was made.
         """
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname is only meaningful with ssl")
@@ -114,8 +126,9 @@ class ConnectMixin(_Base):
         if happy_eyeballs_delay is not None and interleave is None:
             interleave = 1
 
+        given = sock is not None
         if host is not None or port is not None:
-            if sock is not None:
+            if given:
                 raise ValueError(
                     "host/port and sock can not be specified at the same time"
                 )
@@ -138,6 +151,7 @@ class ConnectMixin(_Base):
             protocol_factory,
             ssl,
             server_hostname,
+            owned=not given,
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
@@ -187,14 +201,9 @@ class ConnectMixin(_Base):
 
     async def _resolve(
         self, host: Any, port: Any, family: int, proto: int, flags: int
-    ) -> list[_AddrInfo]:
-        infos = await self.getaddrinfo(
-            host,
-            port,
-            family=family,
-            type=socket.SOCK_STREAM,
-            proto=proto,
-            flags=flags,
+    ) -> list[AddrInfo]:
+        infos = await self._ensure_resolved(
+            (host, port), family=family, proto=proto, flags=flags
         )
         if not infos:
             raise OSError("getaddrinfo() returned empty list")
@@ -202,20 +211,17 @@ class ConnectMixin(_Base):
 
     async def _connect_any(
         self,
-        infos: Sequence[_AddrInfo],
-        local_infos: Sequence[_AddrInfo] | None,
+        infos: Sequence[AddrInfo],
+        local_infos: Sequence[AddrInfo] | None,
         delay: float | None,
         all_errors: bool,
     ) -> socket.socket:
         """Return a socket connected to one of the addresses."""
-        failures: list[OSError] = []
+        failures: list[list[OSError]] = []  # of each attempt
 
-        async def attempt(info: _AddrInfo) -> socket.socket:
-            try:
-                return await self._connect_one(info, local_infos)
-            except OSError as exc:
-                failures.append(exc)
-                raise
+        async def attempt(info: AddrInfo) -> socket.socket:
+            failures.append([])
+            return await self._connect_one(info, local_infos, failures[-1])
 
         sock: socket.socket | None = None
         try:
@@ -225,35 +231,92 @@ class ConnectMixin(_Base):
                         sock = await attempt(info)
                         break
             else:
-                attempts = [
-                    lambda info=info: attempt(info)  # noqa: F821
-                    for info in infos
-                ]
-                sock, _, _ = await staggered_race(attempts, delay, loop=self)
+                sock = await self._race((attempt(info) for info in infos), delay)
             if sock is None:
-                _raise_failures(failures, all_errors)
+                _raise_failures(list(itertools.chain(*failures)), all_errors)
                 raise AssertionError
             return sock
         finally:
-            # an exception's traceback holds this frame: break the cycle
+            # as above
             failures = []
             del attempt
 
     async def _connect_one(
-        self, info: _AddrInfo, local_infos: Sequence[_AddrInfo] | None
+        self,
+        info: AddrInfo,
+        local_infos: Sequence[AddrInfo] | None,
+        failures: list[OSError],
     ) -> socket.socket:
+        """Return a connected socket; what goes wrong is kept in ``failures``, too."""
         family, kind, proto, _, address = info
-        sock = socket.socket(family=family, type=kind, proto=proto)
+        sock = None
         try:
+            sock = socket.socket(family=family, type=kind, proto=proto)
             sock.setblocking(False)
             if local_infos is not None:
-                _bind_local(sock, family, local_infos)
+                _bind_local(sock, family, local_infos, failures)
             await self.sock_connect(sock, address)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                sock.close()
+            return sock
+        except BaseException as exc:
+            if isinstance(exc, OSError):
+                failures.append(exc)
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.close()
             raise
-        return sock
+        finally:
+            # as above
+            del failures
+
+    async def _race(
+        self, attempts: Iterable[Coroutine[Any, Any, socket.socket]], delay: float
+    ) -> socket.socket | None:
+        """Return the first socket that gets connected (RFC 8305), None if none does.
+
+        An attempt starts when the one before has failed, or is ``delay`` seconds old.
+        """
+        tasks: list[asyncio.Task[socket.socket]] = []
+        winner: asyncio.Task[socket.socket] | None = None
+
+        async def wait(deadline: float | None, until: Callable[[], bool]) -> None:
+            nonlocal winner
+            while not until():
+                left = None if deadline is None else deadline - self.time()
+                if left is not None and left <= 0:
+                    return
+                running = [task for task in tasks if not task.done()]
+                await asyncio.wait(
+                    running, timeout=left, return_when=asyncio.FIRST_COMPLETED
+                )
+                winner = next(filter(_succeeded, tasks), None)
+                if winner is not None:
+                    return
+
+        try:
+            for attempt in attempts:
+                newest = self.create_task(attempt)
+                tasks.append(newest)
+                await wait(self.time() + delay, newest.done)
+                winner = next(filter(_succeeded, tasks), None)
+                if winner is not None:
+                    break
+            else:
+                await wait(None, lambda: all(task.done() for task in tasks))
+            losers = [task for task in tasks if task is not winner]
+            for task in losers:
+                task.cancel()
+            if losers:
+                await asyncio.wait(losers)
+            return None if winner is None else winner.result()
+        except BaseException:
+            winner = None
+            raise
+        finally:
+            for task in tasks:
+                if task is not winner:
+                    task.cancel()
+                    task.add_done_callback(_close_result)
+            tasks = []
 
     # --- the transport ----------------------------------------------------------------
 
@@ -264,18 +327,25 @@ class ConnectMixin(_Base):
         ssl: Any,
         server_hostname: str | None,
         *,
+        owned: bool = False,
         server_side: bool = False,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> tuple[asyncio.Transport, _ProtocolT]:
         """Hand ``sock`` to a transport and wait until its protocol was told.
 
-        From here on ``sock`` has one owner at each instant: us until the transport
-        is made, the transport after that; whoever it is closes it on failure.
+        ``sock`` has one owner at each instant: until there is a protocol, us if
+        ``owned``, otherwise the caller; then the transport.  Whoever it is closes it
+        on failure.
         """
         try:
             sock.setblocking(False)
             protocol = protocol_factory()
+        except BaseException:
+            if owned:
+                sock.close()
+            raise
+        try:
             waiter = self.create_future()
             transport: asyncio.Transport
             if ssl:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,83 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-_stdlib_getaddrinfo = socket.getaddrinfo
-_stdlib_getnameinfo = socket.getnameinfo
+# (family, type, proto, canonname, sockaddr)
+AddrInfo = tuple[Any, Any, int, str, Any]
+
+
+def _of_stdlib(name: str) -> Any:
+    """Return what the socket module defines, None if it was replaced before us."""
+    function = getattr(socket, name)
+    if function is getattr(_socket, name) or (
+        getattr(function, "__globals__", None) is vars(socket)
+    ):
+        return function
+    return None
+
+
+_stdlib_getaddrinfo = _of_stdlib("getaddrinfo")
+_stdlib_getnameinfo = _of_stdlib("getnameinfo")
 _NUMERIC_ONLY = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+_PROTOCOL_OF: dict[int, int] = {
+    socket.SOCK_STREAM: socket.IPPROTO_TCP,
+    socket.SOCK_DGRAM: socket.IPPROTO_UDP,
+}
+_PROTOCOLS = (0, *_PROTOCOL_OF.values())
+_NUMERIC_FAMILIES = (socket.AF_INET, *([socket.AF_INET6] if socket.has_ipv6 else []))
+
+
+def _numeric_info(
+    host: Any,
+    port: Any,
+    family: int,
+    type: int,
+    proto: int,
+    flowinfo: int = 0,
+    scopeid: int = 0,
+) -> AddrInfo | None:
+    """Return the address of a host that is a number already, else None."""
+    if host is None or proto not in _PROTOCOLS or type not in _PROTOCOL_OF:
+        return None
+    try:
+        port = 0 if port is None or port in ("", b"") else int(port)
+        text = host.decode("ascii") if isinstance(host, bytes) else host
+    except (TypeError, ValueError):
+        return None
+    if "%" in text:
+        return None  # an interface, to be looked up
+    for candidate in _NUMERIC_FAMILIES if family == socket.AF_UNSPEC else (family,):
+        try:
+            socket.inet_pton(candidate, text)
+        except OSError:
+            continue
+        address = (text, port)
+        if candidate == socket.AF_INET6:
+            address += (flowinfo, scopeid)
+        return candidate, type, _PROTOCOL_OF[type], "", address
+    return None
 
 
 class DNSMixin(_Base):
     """Part of Loop."""
+
+    async def _ensure_resolved(
+        self,
+        address: Any,
+        *,
+        family: int = 0,
+        type: int = socket.SOCK_STREAM,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[AddrInfo]:
+        """Return what getaddrinfo() finds, which is not asked about numbers."""
+        host, port = address[:2]
+        info = _numeric_info(host, port, family, type, proto, *address[2:])
+        if info is not None:
+            return [info]
+        return await self.getaddrinfo(
+            host, port, family=family, type=type, proto=proto, flags=flags
+        )
 
     async def getaddrinfo(
         self,
@@ -81,7 +152,8 @@ class DNSMixin(_Base):
         At once if ``flags`` ask for numbers only, else by the default executor.
         """
         if (
-            flags & _NUMERIC_ONLY == _NUMERIC_ONLY
+            isinstance(flags, int)
+            and flags & _NUMERIC_ONLY == _NUMERIC_ONLY
             and socket.getnameinfo is _stdlib_getnameinfo
         ):
             return socket.getnameinfo(sockaddr, flags)

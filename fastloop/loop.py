@@ -187,6 +187,8 @@ class Loop(
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if self.is_closed():
             return
-        _warn(f"unclosed event loop {self!r}", ResourceWarning, source=self)
-        if not self.is_running():
-            self.close()
+        try:
+            _warn(f"unclosed event loop {self!r}", ResourceWarning, source=self)
+        finally:  # a warning may be an error
+            if not self.is_running():
+                self.close()

@@ -10,6 +10,7 @@ from asyncio.log import logger
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .bind import bind_error
 from .server import Server
 from .tls import check_tls_options, reject_ssl_socket
 
@@ -103,7 +104,11 @@ class ServeMixin(_Base):
             )
         server = Server(self, sockets, protocol_factory, backlog)  # type: ignore[arg-type]
         if start_serving:
-            await server.start_serving()
+            try:
+                await server.start_serving()
+            except BaseException:
+                server.close()  # nobody else has it
+                raise
         if self.get_debug():
             logger.info("%r is serving", server)
         return server
@@ -114,8 +119,8 @@ class ServeMixin(_Base):
         """Return the distinct addresses of all hosts."""
 
         async def resolve(host: Any) -> list[Any]:
-            infos = await self.getaddrinfo(
-                host, port, family=family, type=socket.SOCK_STREAM, flags=flags
+            infos = await self._ensure_resolved(
+                (host, port), family=family, flags=flags
             )
             if not infos:
                 raise OSError(f"getaddrinfo({host!r}) returned empty list")
@@ -171,16 +176,13 @@ class ServeMixin(_Base):
             sock.bind(address)
         except OSError as exc:
             sock.close()
-            message = (
-                f"error while attempting to bind on address {address!r}: "
-                f"{str(exc).lower()}"
-            )
+            error = bind_error(exc, address)
             if exc.errno == errno.EADDRNOTAVAIL:
                 # the family is not enabled
                 if self.get_debug():
-                    logger.warning(message)
+                    logger.warning(error.strerror)
                 return None
-            raise OSError(exc.errno, message) from None
+            raise error from None
         except BaseException:
             sock.close()
             raise

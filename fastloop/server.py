@@ -67,13 +67,18 @@ class Server(_core.ServerBase, asyncio.Server):
     def _start_serving(self) -> None:
         if self._serving:
             return
+        if self._sockets is None:
+            raise RuntimeError(f"server {self!r} is closed")
         self._serving = True
-        for sock, listener in zip(self._sockets or (), self._listeners, strict=True):
+        for sock, listener in zip(self._sockets, self._listeners, strict=True):
             sock.listen(self._backlog)
             listener.start()
 
     async def start_serving(self) -> None:
-        """Begin to accept connections; does nothing if it has begun."""
+        """Begin to accept connections; does nothing if it has begun.
+
+        Raises RuntimeError once the server is closed.
+        """
         self._start_serving()
         await asyncio.sleep(0)
 
@@ -83,8 +88,6 @@ class Server(_core.ServerBase, asyncio.Server):
             raise RuntimeError(
                 f"server {self!r} is already being awaited on serve_forever()"
             )
-        if self._sockets is None:
-            raise RuntimeError(f"server {self!r} is closed")
         self._start_serving()
         self._serving_forever = self._loop.create_future()
         try:

@@ -34,6 +34,39 @@ def _noop(signum: int, frame: object) -> None:
     """Makes the interpreter write the signal's number to the wakeup descriptor."""
 
 
+class _WakeupFd:
+    """A wakeup descriptor of ours while it is installed, and whose place it took."""
+
+    def __init__(self, fd: int) -> None:
+        """Raises ValueError outside the main thread."""
+        self.fd = fd
+        self.outer = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+        _installed.append(self)
+
+    def forward(self, numbers: bytes) -> None:
+        """Tell who listened before us."""
+        if self.outer != -1:
+            with contextlib.suppress(OSError):
+                os.write(self.outer, numbers)
+
+    def restore(self) -> None:
+        place = _installed.index(self)
+        del _installed[place]
+        if place < len(_installed):
+            # a loop inside this one's run goes on
+            _installed[place].outer = self.outer
+            return
+        try:
+            signal.set_wakeup_fd(self.outer)
+        except (ValueError, OSError) as exc:
+            # the outer one was closed meanwhile, or this is another thread
+            logger.info("set_wakeup_fd(%d) failed: %s", self.outer, exc)
+
+
+# of the main thread, the innermost last
+_installed: list[_WakeupFd] = []
+
+
 def _check_signal(sig: int) -> None:
     if not isinstance(sig, int):
         raise TypeError(f"sig must be an int, not {sig!r}")
@@ -46,13 +79,13 @@ class SignalsMixin(_Base):
 
     _signal_handlers: dict[int, Handle] | None = None
     _wakeup_pair: tuple[socket.socket, socket.socket] | None = None
-    _outer_wakeup_fd: int | None = None  # None: ours is not installed
+    _wakeup: _WakeupFd | None = None  # None: not installed
 
     # --- the wakeup descriptor -----------------------------------------------------
 
     def _install_wakeup_fd(self) -> None:
         """Raises ValueError outside the main thread."""
-        if self._outer_wakeup_fd is not None:
+        if self._wakeup is not None:
             return
         if self._wakeup_pair is None:
             reader, writer = socket.socketpair()
@@ -60,19 +93,12 @@ class SignalsMixin(_Base):
             writer.setblocking(False)
             self._wakeup_pair = reader, writer
             self.add_reader(reader.fileno(), self._read_signals)
-        self._outer_wakeup_fd = signal.set_wakeup_fd(
-            self._wakeup_pair[1].fileno(), warn_on_full_buffer=False
-        )
+        self._wakeup = _WakeupFd(self._wakeup_pair[1].fileno())
 
     def _restore_wakeup_fd(self) -> None:
-        outer, self._outer_wakeup_fd = self._outer_wakeup_fd, None
-        if outer is None:
-            return
-        try:
-            signal.set_wakeup_fd(outer)
-        except (ValueError, OSError) as exc:
-            # the outer one was closed meanwhile, or this is another thread
-            logger.info("set_wakeup_fd(%d) failed: %s", outer, exc)
+        wakeup, self._wakeup = self._wakeup, None
+        if wakeup is not None:
+            wakeup.restore()
 
     @contextlib.contextmanager
     def _signals_while_running(self) -> Iterator[None]:
@@ -92,10 +118,8 @@ class SignalsMixin(_Base):
             numbers = self._wakeup_pair[0].recv(4096)
         except (BlockingIOError, InterruptedError):
             return
-        if self._outer_wakeup_fd not in (None, -1):
-            # whoever listened before us gets to know, too
-            with contextlib.suppress(OSError):
-                os.write(self._outer_wakeup_fd, numbers)
+        if self._wakeup is not None:
+            self._wakeup.forward(numbers)
         for signum in numbers:
             self._handle_signal(signum)
 

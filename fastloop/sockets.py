@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .tls import reject_ssl_socket
 
 if TYPE_CHECKING:
-    from ._core import LoopBase as _Base
+    from .dns import DNSMixin as _Base
 else:
     _Base = object
 
@@ -34,15 +34,10 @@ class SocketsMixin(_Base):
             await self._connected(sock, address)
 
     async def _resolve_for(self, sock: socket.socket, address: Any) -> Any:
-        host, port = address[:2]
-        infos = await self.getaddrinfo(
-            host, port, family=sock.family, type=sock.type, proto=sock.proto
+        infos = await self._ensure_resolved(
+            address, family=sock.family, type=sock.type, proto=sock.proto
         )
-        resolved = infos[0][4]
-        if len(address) > 2:
-            # flow information and scope are the caller's
-            resolved = (*resolved[:2], *address[2:])
-        return resolved
+        return infos[0][4]
 
     async def _connected(self, sock: socket.socket, address: Any) -> None:
         """Wait for the outcome of a connect() that is under way."""

@@ -102,10 +102,13 @@ remove_watch(FLLoop *self, PyObject *file, enum fl_direction direction)
         if (!closed) {
             return NULL;
         }
-        PyErr_Clear();
         fd = fl_watch_find_file(self, file);
+        if (fd < 0) {
+            return NULL;
+        }
+        PyErr_Clear();
     }
-    if (fd >= 0 && check_no_transport(self, fd, file) < 0) {
+    if (check_no_transport(self, fd, file) < 0) {
         return NULL;
     }
     return PyBool_FromLong(fl_watch_remove(self, fd, direction));

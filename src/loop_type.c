@@ -57,8 +57,7 @@ loop_init(FLLoop *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     self->slow_duration = PyFloat_FromDouble(0.1);
-    if (self->slow_duration == NULL
-        || fl_loop_init(self) < 0) {
+    if (self->slow_duration == NULL || fl_loop_init(self) < 0) {
         return -1;
     }
     return update_direct(self);
@@ -85,9 +84,17 @@ loop_traverse(FLLoop *self, visitproc visit, void *arg)
 static int
 loop_clear(FLLoop *self)
 {
+    /* transports and loop hold each other until it is closed; its finalizer has
+       done so, unless a subclass has another */
+    if (self->phase == FL_LOOP_OPEN && !self->running) {
+        PyObject *raised = fl_err_take();
+        fl_loop_close(self);
+        fl_err_give(raised);
+    }
     Py_CLEAR(self->task_factory);
     Py_CLEAR(self->slow_duration);
     Py_CLEAR(self->fatal);
+    Py_CLEAR(self->running_handle);
     fl_loop_drop_scheduled(self);
     return 0;
 }

@@ -69,10 +69,11 @@ static PySendResult
 iter_am_send(FLFutureIter *self, PyObject *Py_UNUSED(value), PyObject **result)
 {
     FLFuture *fut = self->future;
-    *result = NULL;
-    if (fut == NULL) {
-        return PYGEN_ERROR;
+    if (FL_UNLIKELY(fut == NULL)) {
+        *result = Py_NewRef(Py_None);
+        return PYGEN_RETURN;
     }
+    *result = NULL;
     if (!fl_future_done(fut)) {
         if (FL_UNLIKELY(fut->blocking)) {
             PyErr_SetString(PyExc_RuntimeError,
@@ -93,10 +94,10 @@ iter_am_send(FLFutureIter *self, PyObject *Py_UNUSED(value), PyObject **result)
 static PyObject *
 iter_next(FLFutureIter *self)
 {
-    fl_state *st = NULL;
-    if (self->future != NULL) {
-        st = fl_future_state(self->future);
+    if (self->future == NULL) {
+        return NULL;
     }
+    fl_state *st = fl_future_state(self->future);
     PyObject *result;
     PySendResult status = iter_am_send(self, Py_None, &result);
     if (status == PYGEN_RETURN) {

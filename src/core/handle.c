@@ -307,8 +307,8 @@ handle_repr(FLHandle *self)
     }
     bool nested = self->describing;
     self->describing = self->loop->debug;
-    PyObject *repr = PyObject_CallOneArg(self->loop->st->sup.handle_repr,
-                                         (PyObject *)self);
+    PyObject *repr =
+        PyObject_CallOneArg(self->loop->st->sup.handle_repr, (PyObject *)self);
     self->describing = nested;
     return repr;
 }

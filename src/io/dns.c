@@ -70,6 +70,19 @@ numeric_port(PyObject *object, char *buffer, size_t size, const char **service)
     return 1;
 }
 
+/* 1, or 0 for what is no int, of C's size: socket.getaddrinfo() words the error. */
+static int
+small_number(PyObject *object, int *number)
+{
+    long value = PyLong_AsLong(object);
+    if (value == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    *number = (int)value;
+    return value >= INT_MIN && value <= INT_MAX;
+}
+
 /* value as the member of the enum that Python's socket module would give */
 static PyObject *
 as_enum(PyObject *members, int value)
@@ -126,12 +139,9 @@ fl_getaddrinfo_numeric(PyObject *module, PyObject *const *args,
     if (numeric > 0) {
         numeric = numeric_port(args[1], buffer, sizeof(buffer), &service);
     }
-    long numbers[4];
+    int numbers[4];
     for (int i = 0; numeric > 0 && i < 4; i++) {
-        numbers[i] = PyLong_AsLong(args[2 + i]);
-        if (numbers[i] == -1 && PyErr_Occurred()) {
-            numeric = -1;
-        }
+        numeric = small_number(args[2 + i], &numbers[i]);
     }
     if (numeric < 0) {
         return NULL;
@@ -139,23 +149,25 @@ fl_getaddrinfo_numeric(PyObject *module, PyObject *const *args,
     if (numeric == 0) {
         Py_RETURN_NONE;
     }
-    if (PySys_Audit("socket.getaddrinfo", "OOiii", args[0], args[1],
-                    (int)numbers[0], (int)numbers[1], (int)numbers[2])
-        < 0) {
-        return NULL;
-    }
     struct addrinfo hints = {
-        .ai_family = (int)numbers[0],
-        .ai_socktype = (int)numbers[1],
-        .ai_protocol = (int)numbers[2],
-        .ai_flags = (int)numbers[3] | AI_NUMERICHOST,
+        .ai_family = numbers[0],
+        .ai_socktype = numbers[1],
+        .ai_protocol = numbers[2],
+        .ai_flags = numbers[3] | AI_NUMERICHOST,
     };
     struct addrinfo *found = NULL;
     if (getaddrinfo(host, service, &hints, &found) != 0) {
         /* not numeric after all, or an error that the slow way will raise */
         Py_RETURN_NONE;
     }
-    PyObject *list = list_to_python(fl_state_of_module(module), found);
+    /* only now, lest the slow way be audited a second time; nothing was asked of
+       anybody so far */
+    PyObject *list = NULL;
+    if (PySys_Audit("socket.getaddrinfo", "OOiii", args[0], args[1],
+                    numbers[0], numbers[1], numbers[2])
+        == 0) {
+        list = list_to_python(fl_state_of_module(module), found);
+    }
     freeaddrinfo(found);
     return list;
 }

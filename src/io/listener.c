@@ -70,6 +70,23 @@ accept_socket(int fd, struct sockaddr_storage *peer, socklen_t *size)
 #endif
 }
 
+static bool
+is_listening(const FLListener *self)
+{
+    return fl_list_linked(&self->attached.node);
+}
+
+static void
+stop(FLListener *self)
+{
+    if (!is_listening(self)) {
+        return;
+    }
+    fl_watch_remove_native(self->loop, self->fd, FL_READ, &self->watcher);
+    fl_list_unlink(&self->attached.node);
+    Py_DECREF(self);
+}
+
 /* Give the connection to a transport, or close it. */
 static int
 make_transport(FLListener *self, int fd, const struct sockaddr_storage *peer,
@@ -126,7 +143,12 @@ ready(struct fl_watcher *watcher)
 {
     FLListener *self = FL_CONTAINER_OF(watcher, FLListener, watcher);
     Py_INCREF(self);
-    for (int i = 0; i <= self->backlog; i++) {
+    if (PyObject_AsFileDescriptor(self->sock) != self->fd) {
+        /* closed behind our back: the number is somebody else's */
+        PyErr_Clear();
+        stop(self);
+    }
+    for (int i = 0; i <= self->backlog && is_listening(self); i++) {
         struct sockaddr_storage peer;
         socklen_t size = sizeof(peer);
         int fd = accept_socket(self->fd, &peer, &size);
@@ -164,17 +186,6 @@ attached_traverse(struct fl_attached *attached, visitproc visit, void *arg)
 }
 
 static void
-stop(FLListener *self)
-{
-    if (!fl_list_linked(&self->attached.node)) {
-        return;
-    }
-    fl_watch_remove_native(self->loop, self->fd, FL_READ, &self->watcher);
-    fl_list_unlink(&self->attached.node);
-    Py_DECREF(self);
-}
-
-static void
 loop_closes(struct fl_attached *attached)
 {
     stop(FL_CONTAINER_OF(attached, FLListener, attached));
@@ -191,7 +202,7 @@ listener_start(FLListener *self, PyObject *Py_UNUSED(ignored))
                < 0) {
         return NULL;
     }
-    if (!fl_list_linked(&self->attached.node)) {
+    if (!is_listening(self)) {
         fl_list_append(&self->loop->attached, &self->attached.node);
         Py_INCREF(self);
     }
@@ -204,7 +215,7 @@ PyDoc_STRVAR(resume_doc, "resume($self, /)\n--\n\n"
 static PyObject *
 listener_resume(FLListener *self, PyObject *ignored)
 {
-    if (!fl_list_linked(&self->attached.node)) {
+    if (!is_listening(self)) {
         Py_RETURN_NONE;
     }
     return listener_start(self, ignored);

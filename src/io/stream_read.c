@@ -177,7 +177,11 @@ read_failed(FLTransport *t, int rc)
         return;
     }
     if (rc == UV_ENOBUFS) {
-        if (t->phase == FL_TRANSPORT_OPEN && !t->paused) {
+        if (t->buffered && t->loop->fatal != NULL) {
+            /* get_buffer() ends the run, not the connection */
+            fl_transport_start_reading(t);
+        }
+        else if (t->phase == FL_TRANSPORT_OPEN && !t->paused) {
             /* the scratch buffer could not be had */
             PyErr_NoMemory();
             fl_transport_fatal_error(t,

@@ -94,7 +94,8 @@ append(FLTransport *t, FL_STEALS(2) PyObject *bytes, const char *data,
 /* A write that the kernel did not take at once. */
 struct queued {
     uv_write_t req;
-    FLTransport *transport; /* owned */
+    FLTransport
+        *transport; /* borrowed: attached until all writes have ended */
     uint32_t count;
     struct fl_chunk chunks[];
 };
@@ -149,6 +150,7 @@ write_cb(uv_write_t *req, int status)
     struct queued *q = FL_CONTAINER_OF(req, struct queued, req);
     FLTransport *t = q->transport;
     fl_loop_take_gil(t->loop);
+    Py_INCREF(t);
     release_chunks(q->chunks, q->count);
     PyMem_RawFree(q);
     if (status < 0 && status != UV_ECANCELED) {
@@ -216,7 +218,7 @@ queue_pending(FLTransport *t)
         PyMem_RawFree(q);
         return rc;
     }
-    q->transport = (FLTransport *)Py_NewRef(t);
+    q->transport = t;
     reset(p);
     return 0;
 }
@@ -388,10 +390,15 @@ size_of(PyObject *data)
     return -1;
 }
 
-static size_t
-collect_limit(const FLTransport *t)
+/* May what is pending wait for the end of the turn?  Not past the high-water mark:
+   pause_writing() has to come within the write() that passes it. */
+static inline bool
+may_collect(const FLTransport *t)
 {
-    return t->high_water < FL_WRITE_COLLECT ? t->high_water : FL_WRITE_COLLECT;
+    return t->pending.bytes <= FL_WRITE_COLLECT && t->loop->running
+           && (t->protocol_paused
+               || t->pending.bytes + t->uv.stream.write_queue_size
+                      <= t->high_water);
 }
 
 /* HOT */
@@ -413,19 +420,18 @@ fl_transport_write(FLTransport *t, PyObject *data)
     if (FL_UNLIKELY(t->lost)) {
         return drop_write(t);
     }
-    if (FL_UNLIKELY((size_t)size > collect_limit(t)
+    if (FL_UNLIKELY((size_t)size > FL_WRITE_COLLECT
                     && !PyBytes_CheckExact(data))) {
         return write_large_mutable(t, data);
     }
     if (append_object(t, data) < 0) {
         return -1;
     }
-    if (FL_UNLIKELY(t->pending.bytes > collect_limit(t)
-                    || !t->loop->running)) {
-        fl_transport_flush(t);
+    if (FL_LIKELY(may_collect(t))) {
+        fl_loop_flush_later(t->loop, &t->flush);
     }
     else {
-        fl_loop_flush_later(t->loop, &t->flush);
+        fl_transport_flush(t);
     }
     return 0;
 }

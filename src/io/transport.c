@@ -316,9 +316,9 @@ accept_failed(FLTransport *t)
     }
     if (t->loop->debug) {
         PyObject *context = Py_BuildValue(
-            "{s:s,s:O,s:O}", "message",
+            "{s:s,s:O}", "message",
             "Error on transport creation for incoming connection", "exception",
-            exc, "transport", t);
+            exc);
         if (context == NULL) {
             PyErr_WriteUnraisable((PyObject *)t);
         }

@@ -355,6 +355,16 @@ socket_object(FLTransport *self)
     return Py_XNewRef(self->sock);
 }
 
+/* As asyncio's: None where the socket could not tell, not the default. */
+static PyObject *
+address_or_none(bool known, const struct sockaddr_in6 *address)
+{
+    if (!known) {
+        Py_RETURN_NONE;
+    }
+    return fl_address_to_python((const struct sockaddr *)address);
+}
+
 /* A new reference, or NULL, with an exception only on error. */
 static PyObject *
 built_in_info(FLTransport *self, PyObject *name)
@@ -363,15 +373,11 @@ built_in_info(FLTransport *self, PyObject *name)
         return socket_object(self);
     }
     if (PyUnicode_CompareWithASCIIString(name, "peername") == 0) {
-        return self->has_peername
-                   ? fl_address_to_python((struct sockaddr *)&self->peername)
-                   : NULL;
+        return address_or_none(self->has_peername, &self->peername);
     }
     if (PyUnicode_CompareWithASCIIString(name, "sockname") == 0) {
         fl_transport_take_sockname(self);
-        return self->has_sockname
-                   ? fl_address_to_python((struct sockaddr *)&self->sockname)
-                   : NULL;
+        return address_or_none(self->has_sockname, &self->sockname);
     }
     return NULL;
 }
@@ -409,6 +415,11 @@ transport_get_extra_info(FLTransport *self, PyObject *const *args,
     }
     PyObject *name = values[0];
     PyObject *fallback = values[1] == NULL ? Py_None : values[1];
+    if (self->pending.count > 0 && PyUnicode_Check(name)
+        && PyUnicode_CompareWithASCIIString(name, "socket") == 0) {
+        /* whoever uses the socket itself expects to come after what was written */
+        fl_transport_flush(self);
+    }
     if (self->extra != NULL) {
         PyObject *known = PyDict_GetItemWithError(self->extra, name);
         if (known != NULL || PyErr_Occurred()) {
@@ -504,6 +515,7 @@ static PyMethodDef transport_methods[] = {
 };
 
 static PyGetSetDef transport_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"_sock_fd", (getter)get_sock_fd, NULL, NULL, NULL},
     {"_loop", (getter)get_loop, NULL, NULL, NULL},
     {"_unsent", (getter)get_unsent, NULL, NULL, NULL},

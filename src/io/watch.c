@@ -3,6 +3,7 @@
 #include "base/errors.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 /* --- the table ----------------------------------------------------------------- */
 
@@ -44,6 +45,11 @@ entry(FLLoop *loop, int fd)
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
         return NULL;
     }
+    if (fd >= io->watchers->size && fcntl(fd, F_GETFD) < 0) {
+        /* any number may be asked for: make no table for what is not open */
+        PyErr_SetFromErrno(PyExc_OSError);
+        return NULL;
+    }
     if (fd >= io->watchers->size && grow(io->watchers, fd) < 0) {
         return NULL;
     }
@@ -64,18 +70,6 @@ wanted(const struct fl_watch *watch)
 
 /* --- adding and removing ---------------------------------------------------------- */
 
-static int
-update(FLLoop *loop, int fd, uint8_t set)
-{
-    int rc = fl_watch_backend_update(loop->io->watchers, fd, set);
-    if (rc < 0) {
-        errno = -rc;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    return 0;
-}
-
 static void
 replace_handle(struct fl_watch *watch, enum fl_direction direction,
                FLHandle *handle)
@@ -91,15 +85,40 @@ replace_handle(struct fl_watch *watch, enum fl_direction direction,
     }
 }
 
+void
+fl_watch_forget(struct fl_watchers *w, int fd)
+{
+    PyObject *file = w->table[fd].file;
+    w->table[fd].file = NULL;
+    for (int d = 0; d < 2; d++) {
+        /* Beware: cancelling may run code that makes the table grow. */
+        w->table[fd].native[d] = NULL;
+        replace_handle(&w->table[fd], d, NULL);
+    }
+    Py_XDECREF(file);
+}
+
 static int
 set(FLLoop *loop, int fd, enum fl_direction direction, FLHandle *handle,
     struct fl_watcher *native)
 {
     struct fl_watch *watch = entry(loop, fd);
-    if (watch == NULL
-        || update(loop, fd, wanted(watch) | (uint8_t)(1 << direction)) < 0) {
+    if (watch == NULL) {
         return -1;
     }
+    struct fl_watchers *w = loop->io->watchers;
+    uint8_t added = (uint8_t)(1 << direction);
+    int rc = fl_watch_backend_update(w, fd, wanted(watch) | added);
+    if (rc == -ENOENT) {
+        fl_watch_forget(w, fd);
+        rc = fl_watch_backend_update(w, fd, added);
+    }
+    if (rc < 0) {
+        errno = -rc;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    watch = &w->table[fd];
     watch->native[direction] = native;
     Py_XINCREF(handle);
     replace_handle(watch, direction, handle);
@@ -131,11 +150,17 @@ fl_watch_remove(FLLoop *loop, int fd, enum fl_direction direction)
     watch->native[direction] = NULL;
     FLHandle *handle = watch->handle[direction];
     watch->handle[direction] = NULL;
+    PyObject *file = NULL;
     /* fails when the user has closed fd: then nothing is left to undo */
-    fl_watch_backend_update(loop->io->watchers, fd, wanted(watch));
+    int rc = fl_watch_backend_update(loop->io->watchers, fd, wanted(watch));
     if (wanted(watch) == 0) {
-        Py_CLEAR(watch->file);
+        file = watch->file;
+        watch->file = NULL;
     }
+    else if (rc == -ENOENT) {
+        fl_watch_forget(loop->io->watchers, fd);
+    }
+    Py_XDECREF(file);
     if (handle != NULL) {
         if (fl_handle_cancel(handle) < 0) {
             PyErr_Clear();
@@ -190,6 +215,12 @@ fl_watch_set_transport(FLLoop *loop, int fd, PyObject *transport)
         return -1;
     }
     watch->transport = transport;
+    if (transport != NULL && wanted(watch) != 0) {
+        /* the transport reads, or its socket has come by the number of one that
+           was closed while it was watched */
+        fl_watch_backend_update(loop->io->watchers, fd, 0);
+        fl_watch_forget(loop->io->watchers, fd);
+    }
     return 0;
 }
 

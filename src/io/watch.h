@@ -25,14 +25,16 @@ struct fl_watch {
     PyObject *file;               /* owned; what the user passed, if no int */
     PyObject *transport; /* borrowed; the transport that has this fd */
     uint8_t registered; /* directions the kernel knows of, as 1 << direction */
-    void *backend;      /* owned by the backend */
+    uint32_t generation; /* which registration this is; the backend's */
+    void *backend;       /* owned by the backend */
 };
 
 struct fl_watchers {
     FLLoop *loop;           /* borrowed */
     struct fl_watch *table; /* by descriptor */
     int size;
-    void *backend; /* owned by the backend */
+    uint32_t generations; /* the last one given out */
+    void *backend;        /* owned by the backend */
 };
 
 /* Set or replace who is told; handle is borrowed.  0, or -1 with OSError. */
@@ -64,12 +66,15 @@ void fl_watchers_close(struct fl_watchers *w);
 void fl_watchers_free(struct fl_watchers *w);
 
 /* What a backend supplies.  update: make the kernel watch fd for wanted (a set
-   of 1 << direction); 0 or a negative errno.  open and close may allocate. */
+   of 1 << direction); 0 or a negative errno, -ENOENT if the number has become
+   another file's since it was registered.  open and close may allocate. */
 int fl_watch_backend_open(struct fl_watchers *w);
 void fl_watch_backend_close(struct fl_watchers *w);
 int fl_watch_backend_update(struct fl_watchers *w, int fd, uint8_t wanted);
 
-/* What a backend calls: fd is ready for a set of directions.  GIL held. */
+/* What a backend calls.  forget: whoever watched fd watched a file that is gone;
+   runs user code.  dispatch: fd is ready for a set of directions.  GIL held. */
+void fl_watch_forget(struct fl_watchers *w, int fd);
 void fl_watch_dispatch(struct fl_watchers *w, int fd, uint8_t ready);
 
 #endif

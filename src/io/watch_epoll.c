@@ -2,10 +2,11 @@
 
    Registering takes effect at once and reports its errors to the caller.  The
    table's idea of what the kernel knows can be wrong in two ways, both the
-   user's doing: a closed descriptor left the set by itself (ENOENT on change: add
-   it again), or a closed one is still in it because a duplicate is open.  The
-   second cannot be removed by number any more, and would be reported for ever: the
-   set is then made anew. */
+   user's doing: a closed descriptor left the set by itself (ENOENT on change), or a
+   closed one is still in it because a duplicate is open.  The second cannot be
+   removed by number any more, and would be reported for ever: the set is then made
+   anew.  A generation number tells an event of such a file from one of the file
+   that has the number now. */
 #include "io/watch.h"
 
 #if defined(__linux__) && !defined(FL_PORTABLE)
@@ -49,9 +50,12 @@ from_epoll(uint32_t events)
 }
 
 static int
-control(int epfd, int op, int fd, uint8_t set)
+control(int epfd, int op, int fd, uint8_t set, uint32_t generation)
 {
-    struct epoll_event event = {.events = to_epoll(set), .data.fd = fd};
+    struct epoll_event event = {
+        .events = to_epoll(set),
+        .data.u64 = (uint64_t)generation << 32 | (uint32_t)fd,
+    };
     return epoll_ctl(epfd, op, fd, &event) < 0 ? -errno : 0;
 }
 
@@ -62,24 +66,25 @@ fl_watch_backend_update(struct fl_watchers *w, int fd, uint8_t set)
     struct fl_watch *watch = &w->table[fd];
     int rc;
     if (set == 0) {
-        rc = watch->registered ? control(b->epfd, EPOLL_CTL_DEL, fd, 0) : 0;
+        rc = watch->registered ? control(b->epfd, EPOLL_CTL_DEL, fd, 0, 0) : 0;
         watch->registered = 0;
         return rc;
     }
     if (watch->registered) {
-        rc = control(b->epfd, EPOLL_CTL_MOD, fd, set);
-        if (rc == -ENOENT) {
-            rc = control(b->epfd, EPOLL_CTL_ADD, fd, set);
-        }
+        rc = control(b->epfd, EPOLL_CTL_MOD, fd, set, watch->generation);
     }
     else {
-        rc = control(b->epfd, EPOLL_CTL_ADD, fd, set);
+        watch->generation = ++w->generations;
+        rc = control(b->epfd, EPOLL_CTL_ADD, fd, set, watch->generation);
         if (rc == -EEXIST) {
-            rc = control(b->epfd, EPOLL_CTL_MOD, fd, set);
+            rc = control(b->epfd, EPOLL_CTL_MOD, fd, set, watch->generation);
         }
     }
     if (rc == 0) {
         watch->registered = set;
+    }
+    else if (rc == -ENOENT || rc == -EBADF) {
+        watch->registered = 0;
     }
     return rc;
 }
@@ -138,6 +143,17 @@ static FL_COLD void
 start_anew(struct fl_watchers *w)
 {
     struct backend *old = w->backend;
+    for (int fd = 0; fd < w->size; fd++) {
+        struct fl_watch *watch = &w->table[fd];
+        if (watch->registered != 0
+            && control(old->epfd, EPOLL_CTL_MOD, fd, watch->registered,
+                       watch->generation)
+                   < 0) {
+            /* closed: it must not be added under a number that is another's */
+            watch->registered = 0;
+            fl_watch_forget(w, fd);
+        }
+    }
     if (fl_watch_backend_open(w) < 0) {
         return; /* out of descriptors: try again at the next stale event */
     }
@@ -161,9 +177,10 @@ poll_cb(uv_poll_t *poll, int Py_UNUSED(status), int Py_UNUSED(ready))
     int n = epoll_wait(b->epfd, events, BATCH, 0);
     bool stale = false;
     for (int i = 0; i < n; i++) {
-        int fd = events[i].data.fd;
+        int fd = (int)(uint32_t)events[i].data.u64;
         struct fl_watch *watch = &w->table[fd];
-        if (watch->registered == 0) {
+        uint32_t generation = (uint32_t)(events[i].data.u64 >> 32);
+        if (watch->registered == 0 || watch->generation != generation) {
             stale = true;
             continue;
         }

@@ -1764,7 +1764,9 @@ def test_waking_a_task_twice() -> None:
             loop.call_soon(loop.stop)
             loop.run_forever()
         if not task.done():
-            other.slot0(other)
+            loop.call_soon(other.slot0, other)
+            loop.call_soon(loop.stop)
+            loop.run_forever()
         print(task.result())
         loop.close()
         """

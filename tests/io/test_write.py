@@ -50,8 +50,9 @@ def text(size: int, seed: int = 0) -> bytes:
 
 def segments_sent(transport: Any) -> int:
     """How many segments with data TCP has sent, from Linux' struct tcp_info."""
-    sock = transport.get_extra_info("socket")
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    # not through get_extra_info("socket"), which sends what is pending
+    with socket.socket(fileno=os.dup(transport._sock_fd)) as sock:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
     return struct.unpack_from("I", info, 156)[0]
 
 
