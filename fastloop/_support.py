@@ -14,7 +14,14 @@ import reprlib
 import socket
 import sys
 import warnings
-from asyncio import base_futures, base_tasks, constants, coroutines, format_helpers
+from asyncio import (
+    base_futures,
+    base_tasks,
+    constants,
+    coroutines,
+    format_helpers,
+    selector_events,
+)
 from asyncio.log import logger
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Coroutine
@@ -227,6 +234,19 @@ def hold_socket(sock: socket.socket) -> TransportSocket:
 def release_socket(held: TransportSocket) -> None:
     """Let the socket object forget the descriptor, which is closed right after."""
     held._sock.detach()  # type: ignore[attr-defined]
+
+
+_stock_write = selector_events._SelectorSocketTransport.write  # type: ignore[attr-defined]
+
+# What write() takes, in the words of the running asyncio, which changed.
+data_kinds = (
+    "bytes, bytearray, or memoryview object"
+    if any(
+        isinstance(const, str) and "memoryview" in const
+        for const in _stock_write.__code__.co_consts
+    )
+    else "bytes-like object"
+)
 
 
 def warn_send_failed() -> None:

@@ -17,7 +17,10 @@ from .tls import check_tls_options, default_server_hostname, reject_ssl_socket
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-    from .tls import TLSMixin as _Base
+    from .sockets import SocketsMixin
+    from .tls import TLSMixin
+
+    class _Base(TLSMixin, SocketsMixin): ...
 else:
     _Base = object
 
@@ -114,7 +117,7 @@ class ConnectMixin(_Base):
         Returns ``(transport, protocol)``.  See ``asyncio.loop.create_connection``:
         every parameter of Python 3.14 is here.  Raises OSError if no address could
         be connected to (an ExceptionGroup of all failures with ``all_errors``).  A
-        ``sock`` belongs to the transport once the protocol was made.
+        ``sock`` belongs to the transport from then on; on failure it is closed.
         """
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname is only meaningful with ssl")
@@ -126,9 +129,8 @@ class ConnectMixin(_Base):
         if happy_eyeballs_delay is not None and interleave is None:
             interleave = 1
 
-        given = sock is not None
         if host is not None or port is not None:
-            if given:
+            if sock is not None:
                 raise ValueError(
                     "host/port and sock can not be specified at the same time"
                 )
@@ -151,7 +153,6 @@ class ConnectMixin(_Base):
             protocol_factory,
             ssl,
             server_hostname,
-            owned=not given,
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
@@ -327,25 +328,18 @@ class ConnectMixin(_Base):
         ssl: Any,
         server_hostname: str | None,
         *,
-        owned: bool = False,
         server_side: bool = False,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> tuple[asyncio.Transport, _ProtocolT]:
         """Hand ``sock`` to a transport and wait until its protocol was told.
 
-        ``sock`` has one owner at each instant: until there is a protocol, us if
-        ``owned``, otherwise the caller; then the transport.  Whoever it is closes it
-        on failure.
+        From here on ``sock`` has one owner at each instant: us until the transport
+        is made, the transport after that; whoever it is closes it on failure.
         """
         try:
             sock.setblocking(False)
             protocol = protocol_factory()
-        except BaseException:
-            if owned:
-                sock.close()
-            raise
-        try:
             waiter = self.create_future()
             transport: asyncio.Transport
             if ssl:

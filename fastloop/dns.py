@@ -64,7 +64,7 @@ def _numeric_info(
             socket.inet_pton(candidate, text)
         except OSError:
             continue
-        address = (text, port)
+        address: tuple[Any, ...] = (text, port)
         if candidate == socket.AF_INET6:
             address += (flowinfo, scopeid)
         return candidate, type, _PROTOCOL_OF[type], "", address
@@ -156,5 +156,5 @@ class DNSMixin(_Base):
             and flags & _NUMERIC_ONLY == _NUMERIC_ONLY
             and socket.getnameinfo is _stdlib_getnameinfo
         ):
-            return socket.getnameinfo(sockaddr, flags)
+            return _stdlib_getnameinfo(sockaddr, flags)
         return await self.run_in_executor(None, socket.getnameinfo, sockaddr, flags)

@@ -6,7 +6,12 @@ import asyncio
 import traceback
 from asyncio.log import logger
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from ._core import LoopBase as _Base
+else:
+    _Base = object
 
 Context: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[asyncio.AbstractEventLoop, Context], object]
@@ -33,11 +38,10 @@ def _context_of(context: Context) -> Any:
     return None
 
 
-class ExceptionHandlerMixin:
+class ExceptionHandlerMixin(_Base):
     """Part of Loop."""
 
     _exception_handler: Handler | None = None
-    _current_handle: asyncio.Handle | None
 
     def get_exception_handler(self) -> Handler | None:
         """Return the handler that was set, or None."""
@@ -84,7 +88,7 @@ class ExceptionHandlerMixin:
             if hasattr(ctx, "run"):
                 ctx.run(handler, self, context)
             else:
-                handler(self, context)  # type: ignore[arg-type]
+                handler(self, context)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:

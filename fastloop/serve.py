@@ -10,14 +10,17 @@ from asyncio.log import logger
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .bind import bind_error
+from .bind import LEAVES_OUT, bind_error
 from .server import Server
 from .tls import check_tls_options, reject_ssl_socket
 
 if TYPE_CHECKING:
     import ssl as ssl_module
 
-    from .tls import TLSMixin as _Base
+    from .sockets import SocketsMixin
+    from .tls import TLSMixin
+
+    class _Base(TLSMixin, SocketsMixin): ...
 else:
     _Base = object
 
@@ -137,7 +140,7 @@ class ServeMixin(_Base):
                 sock = self._bind_one(info, **options)
                 if sock is not None:
                     sockets.append(sock)
-            if not sockets:
+            if not sockets and LEAVES_OUT:
                 addresses = [info[4] for info in infos]
                 raise OSError(f"could not bind on any address out of {addresses!r}")
         except BaseException:
@@ -177,7 +180,7 @@ class ServeMixin(_Base):
         except OSError as exc:
             sock.close()
             error = bind_error(exc, address)
-            if exc.errno == errno.EADDRNOTAVAIL:
+            if exc.errno == errno.EADDRNOTAVAIL and LEAVES_OUT:
                 # the family is not enabled
                 if self.get_debug():
                     logger.warning(error.strerror)

@@ -67,6 +67,19 @@ class _WakeupFd:
 _installed: list[_WakeupFd] = []
 
 
+def _after_fork_in_child() -> None:
+    """Keep the child's signals to the child: the descriptors are the parent's too."""
+    if _installed:
+        for wakeup in _installed:
+            wakeup.outer = -1
+        with contextlib.suppress(ValueError):  # forked by another thread
+            signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def _check_signal(sig: int) -> None:
     if not isinstance(sig, int):
         raise TypeError(f"sig must be an int, not {sig!r}")

@@ -80,6 +80,7 @@
     X(check_callback)                                                         \
     X(class_for_isinstance)                                                   \
     X(create_task_by_factory)                                                 \
+    X(data_kinds)                                                             \
     X(extract_stack)                                                          \
     X(future_repr)                                                            \
     X(handle_repr)                                                            \

@@ -373,7 +373,7 @@ write_large_mutable(FLTransport *t, PyObject *data)
 }
 
 static Py_ssize_t
-size_of(PyObject *data)
+size_of(FLTransport *t, PyObject *data)
 {
     if (PyBytes_Check(data)) {
         return PyBytes_GET_SIZE(data);
@@ -384,9 +384,8 @@ size_of(PyObject *data)
     if (PyMemoryView_Check(data)) {
         return PyMemoryView_GET_BUFFER(data)->len;
     }
-    PyErr_Format(PyExc_TypeError,
-                 "data argument must be a bytes-like object, not '%s'",
-                 fl_type_name(Py_TYPE(data)));
+    PyErr_Format(PyExc_TypeError, "data argument must be a %U, not '%s'",
+                 t->loop->st->sup.data_kinds, fl_type_name(Py_TYPE(data)));
     return -1;
 }
 
@@ -405,7 +404,7 @@ may_collect(const FLTransport *t)
 int
 fl_transport_write(FLTransport *t, PyObject *data)
 {
-    Py_ssize_t size = size_of(data);
+    Py_ssize_t size = size_of(t, data);
     if (FL_UNLIKELY(size < 0)) {
         return -1;
     }

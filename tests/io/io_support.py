@@ -18,6 +18,7 @@ import ssl
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -409,6 +410,10 @@ def run_isolated() -> None:
     import faulthandler
 
     faulthandler.dump_traceback_later(2 * DEADLINE, exit=True)
+    # that is a thread, which a test that forks is warned of
+    warnings.filterwarnings(
+        "ignore", "This process .* multi-threaded", DeprecationWarning
+    )
     path, name, arguments = json.loads(sys.argv[1])
     if "loop_factory" in arguments:
         arguments["loop_factory"] = LOOPS[arguments["loop_factory"]]

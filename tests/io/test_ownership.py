@@ -539,7 +539,10 @@ def test_failing_protocol_check_closes_once(fast_loop: Loop) -> None:
     fast_loop.run_until_complete(main())
 
 
-def test_socket_given_twice(loop: Loop) -> None:
+def test_socket_given_twice(fast_loop: Loop) -> None:
+    """The transport keeps it; asyncio's late releases close it under the transport."""
+    loop = fast_loop
+
     async def main() -> None:
         ours, peer = tcp_pair()
         transport, _ = await loop.create_connection(Echo, sock=ours)
