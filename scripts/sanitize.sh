@@ -20,6 +20,10 @@ without=(
     --deselect 'tests/test_programs.py::test_on_asyncio[asyncpg_queries]'
     --deselect 'tests/test_programs.py::test_same_on_our_loop[asyncpg_queries]'
     --deselect 'tests/test_programs.py::test_same_in_debug_mode[asyncpg_queries]'
+    # limits the address space, of which the sanitizer reserves terabytes
+    --deselect tests/io/test_watch.py::test_closed_number_is_an_os_error
+    # asyncio's own loop takes minutes for it with everything checked
+    --deselect 'tests/io/test_many_connections.py::test_ten_thousand_connections[asyncio]'
 )
 
 export FASTLOOP_SANITIZE=address,undefined FASTLOOP_DEBUG=1
