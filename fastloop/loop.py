@@ -20,12 +20,14 @@ from .serve import ServeMixin
 from .signals import SignalsMixin
 from .sockets import SocketsMixin
 from .tls import TLSMixin
+from .unix import UnixMixin
 
 # what asyncio.constants.DEBUG_STACK_DEPTH limits, too
 _ORIGIN_TRACKING_DEPTH = 10
 
 
 class Loop(
+    UnixMixin,
     ConnectMixin,
     ServeMixin,
     TLSMixin,

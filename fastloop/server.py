@@ -31,11 +31,14 @@ class Server(_core.ServerBase, asyncio.Server):
         sockets: Sequence[socket.socket],
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         backlog: int,
+        *,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         self._loop = loop
         self._sockets: list[socket.socket] | None = list(sockets)
         self._waiters: list[asyncio.Future[None]] | None = []
         self._backlog = backlog
+        self._on_close = on_close
         self._serving = False
         self._serving_forever: asyncio.Future[None] | None = None
         context = contextvars.copy_context()
@@ -116,6 +119,9 @@ class Server(_core.ServerBase, asyncio.Server):
         self._listeners = []
         for sock in sockets:
             sock.close()
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
         self._serving = False
         forever = self._serving_forever
         if forever is not None and not forever.done():

@@ -59,6 +59,7 @@ OTHERWISE = {
 EXTENDED = {
     "Loop.create_connection": "all_errors, from 3.12, on every version",
     "Loop.create_server": "keep_alive, from 3.13, on every version",
+    "Loop.create_unix_server": "cleanup_socket, from 3.13, on every version",
     "Loop.shutdown_default_executor": "timeout, from 3.12, on every version",
 }
 
@@ -86,8 +87,6 @@ NOT_YET = {
     "connect_read_pipe",
     "connect_write_pipe",
     "create_datagram_endpoint",
-    "create_unix_connection",
-    "create_unix_server",
     "sendfile",
     "sock_accept",
     "sock_recv",

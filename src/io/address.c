@@ -1,8 +1,26 @@
 /* Socket addresses as Python's socket module writes them. */
-#include "io/transport.h"
+#include "io/address.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/un.h>
+
+PyObject *
+fl_unix_name_to_python(const struct sockaddr *name, socklen_t size)
+{
+    const struct sockaddr_un *address =
+        (const struct sockaddr_un *)(const void *)name;
+    size_t begin = offsetof(struct sockaddr_un, sun_path);
+    size_t length = size > begin ? size - begin : 0;
+#if defined(__linux__)
+    if (length > 0 && address->sun_path[0] == '\0') {
+        return PyBytes_FromStringAndSize(address->sun_path,
+                                         (Py_ssize_t)length);
+    }
+#endif
+    return PyUnicode_DecodeFSDefaultAndSize(
+        address->sun_path, (Py_ssize_t)strnlen(address->sun_path, length));
+}
 
 PyObject *
 fl_address_to_python(const struct sockaddr *address)

@@ -11,6 +11,7 @@
 #include "core/report.h"
 #include "io/watch.h"
 
+#include <sys/un.h>
 #include <unistd.h>
 
 /* --- calling the protocol ----------------------------------------------------------- */
@@ -137,19 +138,21 @@ attach(FLTransport *t, FLLoop *loop)
 
 /* An unattached transport whose uv handle is initialised. */
 static FLTransport *
-new_transport(FLLoop *loop, PyObject *context)
+new_transport(FLLoop *loop, bool is_unix, PyObject *context)
 {
     PyTypeObject *type = loop->st->TCPTransportType;
     FLTransport *t = (FLTransport *)type->tp_alloc(type, 0);
     if (t == NULL) {
         return NULL;
     }
-    int rc = uv_tcp_init(&loop->uv, &t->uv.tcp);
+    int rc = is_unix ? uv_pipe_init(&loop->uv, &t->uv.local, 0)
+                     : uv_tcp_init(&loop->uv, &t->uv.tcp);
     if (rc < 0) {
         Py_DECREF(t);
         fl_raise_uv(rc);
         return NULL;
     }
+    t->is_unix = is_unix;
     t->loop = (FLLoop *)Py_NewRef(loop);
     t->context = Py_NewRef(context);
     fl_list_init(&t->in_server);
@@ -162,23 +165,73 @@ new_transport(FLLoop *loop, PyObject *context)
     return t;
 }
 
+/* --- names --------------------------------------------------------------------- */
+
+#define UNIX_UNNAMED ((socklen_t)offsetof(struct sockaddr_un, sun_path))
+
+/* Keep the name of a Unix socket, whose length has no bound worth its room in
+   every transport.  Most connections have a side without a name. */
 static void
-set_peername(FLTransport *t, int fd, const struct sockaddr *peer,
-             socklen_t size)
+remember_unix_name(FLTransport *t, const char *which,
+                   const struct sockaddr *address, socklen_t size)
 {
-    struct sockaddr_storage asked;
-    if (peer == NULL) {
-        size = sizeof(asked);
-        peer = (struct sockaddr *)&asked;
-        if (getpeername(fd, (struct sockaddr *)&asked, &size) < 0) {
-            return;
-        }
+    PyObject *name = fl_unix_name_to_python(address, size);
+    if (name == NULL || fl_transport_remember(t, which, name) < 0) {
+        PyErr_Clear(); /* of memory: then it has no name */
     }
-    t->has_peername = size <= sizeof(t->peername);
-    if (t->has_peername) {
-        memcpy(&t->peername, peer, size);
+    Py_XDECREF(name);
+}
+
+/* False: there is no peer. */
+static bool
+set_name(FLTransport *t, const char *which, struct sockaddr_in6 *raw,
+         const struct sockaddr *address, socklen_t size)
+{
+    if (t->is_unix && size > UNIX_UNNAMED) {
+        remember_unix_name(t, which, address, size);
+        return false;
+    }
+    if (size > sizeof(*raw)) {
+        return false;
+    }
+    memcpy(raw, address, size);
+    if (t->is_unix) {
+        raw->sin6_family = AF_UNIX; /* some systems report no family */
+    }
+    return true;
+}
+
+void
+fl_transport_take_sockname(FLTransport *t)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof(address);
+    int fd = fl_transport_fd(t);
+    if (!t->has_sockname && fd >= 0
+        && getsockname(fd, (struct sockaddr *)&address, &size) == 0) {
+        t->has_sockname = set_name(t, "sockname", &t->sockname,
+                                   (struct sockaddr *)&address, size);
     }
 }
+
+/* Whose socket is it?  Fills address if peer is not known yet. */
+static const struct sockaddr *
+find_peer(int fd, struct sockaddr_storage *address, socklen_t *size,
+          bool *is_unix)
+{
+    struct sockaddr *found = (struct sockaddr *)address;
+    *size = sizeof(*address);
+    if (getpeername(fd, found, size) == 0) {
+        *is_unix = found->sa_family == AF_UNIX;
+        return found;
+    }
+    *size = sizeof(*address);
+    *is_unix =
+        getsockname(fd, found, size) == 0 && found->sa_family == AF_UNIX;
+    return NULL;
+}
+
+/* --- opening, continued ------------------------------------------------------- */
 
 FLTransport *
 fl_transport_open(FLLoop *loop, int fd, PyObject *context,
@@ -189,12 +242,18 @@ fl_transport_open(FLLoop *loop, int fd, PyObject *context,
         || fl_watch_set_transport(loop, fd, NULL) < 0) {
         return NULL;
     }
-    FLTransport *t = new_transport(loop, context);
+    struct sockaddr_storage asked;
+    bool is_unix = peer != NULL && peer->sa_family == AF_UNIX;
+    if (peer == NULL) {
+        peer = find_peer(fd, &asked, &size, &is_unix);
+    }
+    FLTransport *t = new_transport(loop, is_unix, context);
     if (t == NULL) {
         return NULL;
     }
     attach(t, loop);
-    int rc = uv_tcp_open(&t->uv.tcp, fd);
+    int rc =
+        is_unix ? uv_pipe_open(&t->uv.local, fd) : uv_tcp_open(&t->uv.tcp, fd);
     if (rc < 0) {
         t->phase = FL_TRANSPORT_CLOSING;
         t->lost = true;
@@ -205,8 +264,11 @@ fl_transport_open(FLLoop *loop, int fd, PyObject *context,
     }
     t->phase = FL_TRANSPORT_OPENING;
     fl_watch_set_transport(loop, fd, (PyObject *)t);
-    set_peername(t, fd, peer, size);
-    uv_tcp_nodelay(&t->uv.tcp, 1); /* fails on what is not TCP: no harm */
+    t->has_peername =
+        peer != NULL && set_name(t, "peername", &t->peername, peer, size);
+    if (!is_unix) {
+        uv_tcp_nodelay(&t->uv.tcp, 1); /* fails on what is not TCP: no harm */
+    }
     return t;
 }
 
@@ -219,21 +281,6 @@ fl_transport_fd(const FLTransport *t)
         return -1;
     }
     return fd;
-}
-
-void
-fl_transport_take_sockname(FLTransport *t)
-{
-    struct sockaddr_storage address;
-    socklen_t size = sizeof(address);
-    int fd = fl_transport_fd(t);
-    if (t->has_sockname || fd < 0
-        || getsockname(fd, (struct sockaddr *)&address, &size) < 0
-        || size > sizeof(t->sockname)) {
-        return;
-    }
-    memcpy(&t->sockname, &address, size);
-    t->has_sockname = true;
 }
 
 /* --- closing the handle -------------------------------------------------------------- */

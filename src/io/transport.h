@@ -13,6 +13,7 @@
 #ifndef FL_IO_TRANSPORT_H
 #define FL_IO_TRANSPORT_H
 
+#include "io/address.h"
 #include "io/io.h"
 #include "io/server.h"
 
@@ -81,17 +82,19 @@ typedef struct FLTransport {
     bool lost : 1; /* connection_lost is queued: what is written is dropped */
     bool has_peername : 1;
     bool has_sockname : 1;
+    bool is_unix : 1;
     uint32_t writes_after_loss;
     uint32_t
         expected; /* size of a read worth a bytes object of its own, or 0 */
     Py_buffer buffer; /* BufferedProtocol: filled by the read under way */
 
-    struct sockaddr_in6 peername; /* raw, room for IPv4 and IPv6 */
-    struct sockaddr_in6 sockname; /* raw; taken when the connection closes */
+    struct sockaddr_in6 peername; /* raw; names of Unix sockets: in extra */
+    struct sockaddr_in6 sockname; /* taken when the connection closes */
     union {
         uv_handle_t handle;
         uv_stream_t stream;
         uv_tcp_t tcp;
+        uv_pipe_t local; /* a Unix socket */
     } uv;
 } FLTransport;
 
@@ -133,6 +136,9 @@ int fl_transport_set_protocol(FLTransport *t, PyObject *protocol);
 
 int fl_transport_fd(const FLTransport *t);
 
+/* Let get_extra_info(name) answer value for ever, unless it has an answer. */
+int fl_transport_remember(FLTransport *t, const char *name, PyObject *value);
+
 /* Our own address into t->sockname, while the descriptor is open. */
 void fl_transport_take_sockname(FLTransport *t);
 
@@ -158,9 +164,6 @@ size_t fl_transport_unsent(const FLTransport *t);
 /* Call pause_writing() or resume_writing() if a mark was passed. */
 void fl_transport_check_high_water(FLTransport *t);
 void fl_transport_drop_pending(FLTransport *t);
-
-/* address.c: what Python's socket module makes of an address */
-PyObject *fl_address_to_python(const struct sockaddr *address);
 
 int fl_transport_init_types(PyObject *module);
 

@@ -357,12 +357,16 @@ socket_object(FLTransport *self)
 
 /* As asyncio's: None where the socket could not tell, not the default. */
 static PyObject *
-address_or_none(bool known, const struct sockaddr_in6 *address)
+address_or_none(const FLTransport *self, bool known,
+                const struct sockaddr_in6 *raw)
 {
+    const struct sockaddr *address = (const struct sockaddr *)raw;
     if (!known) {
         Py_RETURN_NONE;
     }
-    return fl_address_to_python((const struct sockaddr *)address);
+    /* of a Unix socket, only that it has no name is kept here */
+    return self->is_unix ? fl_unix_name_to_python(address, 0)
+                         : fl_address_to_python(address);
 }
 
 /* A new reference, or NULL, with an exception only on error. */
@@ -373,19 +377,23 @@ built_in_info(FLTransport *self, PyObject *name)
         return socket_object(self);
     }
     if (PyUnicode_CompareWithASCIIString(name, "peername") == 0) {
-        return address_or_none(self->has_peername, &self->peername);
+        return address_or_none(self, self->has_peername, &self->peername);
     }
     if (PyUnicode_CompareWithASCIIString(name, "sockname") == 0) {
         fl_transport_take_sockname(self);
-        return address_or_none(self->has_sockname, &self->sockname);
+        /* that of a Unix socket may have been remembered just now */
+        PyObject *known = self->extra == NULL
+                              ? NULL
+                              : PyDict_GetItemWithError(self->extra, name);
+        return known != NULL ? Py_NewRef(known)
+                             : address_or_none(self, self->has_sockname,
+                                               &self->sockname);
     }
     return NULL;
 }
 
-/* Remember what get_extra_info() answered: it must stay the same object, and
-   outlive the connection. */
-static int
-remember(FLTransport *self, PyObject *name, PyObject *value)
+int
+fl_transport_remember(FLTransport *self, const char *name, PyObject *value)
 {
     if (self->extra == NULL) {
         self->extra = PyDict_New();
@@ -393,7 +401,11 @@ remember(FLTransport *self, PyObject *name, PyObject *value)
             return -1;
         }
     }
-    return PyDict_SetItem(self->extra, name, value);
+    PyObject *key = PyUnicode_InternFromString(name);
+    PyObject *kept =
+        key == NULL ? NULL : PyDict_SetDefault(self->extra, key, value);
+    Py_XDECREF(key);
+    return kept == NULL ? -1 : 0;
 }
 
 PyDoc_STRVAR(get_extra_info_doc,
@@ -433,7 +445,8 @@ transport_get_extra_info(FLTransport *self, PyObject *const *args,
     if (value == NULL) {
         return PyErr_Occurred() ? NULL : Py_NewRef(fallback);
     }
-    if (remember(self, name, value) < 0) {
+    const char *key = PyUnicode_AsUTF8(name); /* ASCII, for it was found */
+    if (key == NULL || fl_transport_remember(self, key, value) < 0) {
         Py_CLEAR(value);
     }
     return value;
