@@ -11,7 +11,16 @@ Four ways in, all of which run an unchanged asyncio program::
 from __future__ import annotations
 
 from . import _registry
-from ._core import Future, Handle, Task, TCPTransport, TimerHandle, libuv_version
+from ._core import (
+    Future,
+    Handle,
+    ReadPipeTransport,
+    Task,
+    TCPTransport,
+    TimerHandle,
+    WritePipeTransport,
+    libuv_version,
+)
 from .loop import Loop
 from .policy import EventLoopPolicy, install, uninstall
 from .runners import new_event_loop, run
@@ -25,10 +34,12 @@ __all__ = [
     "Future",
     "Handle",
     "Loop",
+    "ReadPipeTransport",
     "Server",
     "TCPTransport",
     "Task",
     "TimerHandle",
+    "WritePipeTransport",
     "asyncio_task_factory",
     "install",
     "libuv_version",

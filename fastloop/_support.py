@@ -210,6 +210,48 @@ def transport_fatal_error(
     )
 
 
+@reprlib.recursive_repr()
+def pipe_repr(transport: Any) -> str:
+    """Return the repr of a pipe transport, worded as asyncio's."""
+    info = [type(transport).__name__]
+    if transport._closed:
+        info.append("closed")
+    elif transport.is_closing():
+        info.append("closing")
+    info.append(f"fd={transport._fileno}")
+    if transport._closed:
+        info.append("closed")
+    else:
+        info.append("polling" if transport._polling else "idle")
+        if hasattr(transport, "get_write_buffer_size"):
+            info.append(f"bufsize={transport.get_write_buffer_size()}")
+    return f"<{' '.join(info)}>"
+
+
+def pipe_fatal_error(
+    transport: Any, exc: BaseException, message: str, protocol: Any
+) -> None:
+    """Report what ends a pipe: that its other end has gone is nothing to report."""
+    loop = transport._loop
+    is_write_end = isinstance(transport, asyncio.WriteTransport)
+    if isinstance(exc, OSError) and (is_write_end or exc.errno == errno.EIO):
+        if loop.get_debug():
+            logger.debug("%r: %s", transport, message, exc_info=exc)
+        return
+    loop.call_exception_handler(
+        {
+            "message": message,
+            "exception": exc,
+            "transport": transport,
+            "protocol": protocol,
+        }
+    )
+
+
+def warn_pipe_write_failed() -> None:
+    logger.warning("pipe closed by peer or os.write(pipe, data) raised exception.")
+
+
 def make_socket(fd: int, family: int) -> TransportSocket:
     """Return a socket object for a descriptor that a transport owns."""
     if family in (socket.AF_INET, socket.AF_INET6):

@@ -16,6 +16,7 @@ from .connect import ConnectMixin
 from .dns import DNSMixin
 from .executor import ExecutorMixin
 from .handlers import ExceptionHandlerMixin
+from .pipes import PipesMixin
 from .serve import ServeMixin
 from .signals import SignalsMixin
 from .sockets import SocketsMixin
@@ -28,6 +29,7 @@ _ORIGIN_TRACKING_DEPTH = 10
 
 class Loop(
     UnixMixin,
+    PipesMixin,
     ConnectMixin,
     ServeMixin,
     TLSMixin,

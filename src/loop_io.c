@@ -1,6 +1,7 @@
 #include "loop_io.h"
 
 #include "core/debug.h"
+#include "io/pipe.h"
 #include "io/transport.h"
 #include "io/watch.h"
 
@@ -216,4 +217,43 @@ fl_loop_open_transport(FLLoop *self, PyObject *const *args, Py_ssize_t nargs)
         fl_server_attach(t->server, &t->in_server);
     }
     return (PyObject *)t;
+}
+
+/* --- pipes --------------------------------------------------------------------------- */
+
+static PyObject *
+open_pipe(FLLoop *self, PyObject *const *args, Py_ssize_t nargs,
+          bool for_writing)
+{
+    if (nargs != 3) {
+        PyErr_SetString(PyExc_TypeError, "a pipe takes 3 arguments");
+        return NULL;
+    }
+    if (fl_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    return (PyObject *)fl_pipe_open(self, for_writing, args[0], args[1],
+                                    args[2]);
+}
+
+const char fl_open_read_pipe_doc[] =
+    "_open_read_pipe($self, pipe, protocol, waiter, /)\n--\n\n"
+    "Make a transport of a pipe object's read end, which the transport will\n"
+    "close.  waiter is a future to finish after connection_made, or None.";
+
+PyObject *
+fl_loop_open_read_pipe(FLLoop *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return open_pipe(self, args, nargs, false);
+}
+
+const char fl_open_write_pipe_doc[] =
+    "_open_write_pipe($self, pipe, protocol, waiter, /)\n--\n\n"
+    "Make a transport of a pipe object's write end, which the transport will\n"
+    "close.  waiter is a future to finish after connection_made, or None.";
+
+PyObject *
+fl_loop_open_write_pipe(FLLoop *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return open_pipe(self, args, nargs, true);
 }

@@ -9,6 +9,7 @@ import asyncio
 import asyncio.futures
 import asyncio.selector_events
 import asyncio.tasks
+import asyncio.unix_events
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,10 +25,12 @@ COUNTERPARTS: dict[type, tuple[type, ...]] = {
     fastloop.Future: (asyncio.Future, asyncio.futures._PyFuture),
     fastloop.Handle: (asyncio.Handle,),
     fastloop.Loop: (asyncio.SelectorEventLoop,),
+    fastloop.ReadPipeTransport: (asyncio.unix_events._UnixReadPipeTransport,),
     fastloop.Server: (asyncio.Server,),
     fastloop.TCPTransport: (asyncio.selector_events._SelectorSocketTransport,),
     fastloop.Task: (asyncio.Task, asyncio.tasks._PyTask),
     fastloop.TimerHandle: (asyncio.TimerHandle,),
+    fastloop.WritePipeTransport: (asyncio.unix_events._UnixWritePipeTransport,),
 }
 
 # no counterpart at all
@@ -49,9 +52,11 @@ OTHERWISE = {
     "Handle": "made by call_soon() only",
     "Loop": "asyncio's takes a selector",
     "Loop.create_task": "takes the keywords of asyncio's, which 3.14 no longer names",
+    "ReadPipeTransport": "made by connect_read_pipe() only",
     "Server": "made by create_server() only; asyncio's takes what TLS needs, too",
     "TCPTransport": "made by create_connection() and create_server() only",
     "TimerHandle": "made by call_later() and call_at() only",
+    "WritePipeTransport": "made by connect_write_pipe() only",
     "run": "loop_factory is ours by default, and there is one on 3.11",
 }
 
@@ -76,16 +81,17 @@ POSITIONAL = {
     "Loop.remove_reader": "watches are removed on hot paths",
     "Loop.remove_writer": "watches are removed on hot paths",
     "Loop.set_task_factory": "one argument",
+    "ReadPipeTransport.set_protocol": "one argument",
     "Task.add_done_callback": "as in asyncio's C types, which do not show it",
     "TCPTransport.set_protocol": "one argument",
     "TCPTransport.write": "one argument, on the hottest of paths",
     "TCPTransport.writelines": "one argument, on a hot path",
+    "WritePipeTransport.set_protocol": "one argument",
+    "WritePipeTransport.write": "one argument, on a hot path",
 }
 
 # inherited from AbstractEventLoop, where it raises NotImplementedError
 NOT_YET = {
-    "connect_read_pipe",
-    "connect_write_pipe",
     "create_datagram_endpoint",
     "sendfile",
     "sock_accept",

@@ -17,11 +17,13 @@
     X(HandleType)                                                             \
     X(ListenerType)                                                           \
     X(LoopType)                                                               \
+    X(ReadPipeTransportType)                                                  \
     X(ServerType)                                                             \
     X(StopIterationType)                                                      \
     X(TCPTransportType)                                                       \
     X(TaskType)                                                               \
-    X(TimerHandleType)
+    X(TimerHandleType)                                                        \
+    X(WritePipeTransportType)
 
 /* Names used on attribute access and in calls. */
 #define FL_STATE_STRINGS(X)                                                   \
@@ -34,6 +36,7 @@
     X(call_exception_handler)                                                 \
     X(call_soon)                                                              \
     X(cancel)                                                                 \
+    X(close)                                                                  \
     X(connection_lost)                                                        \
     X(connection_made)                                                        \
     X(context)                                                                \
@@ -41,6 +44,7 @@
     X(data_received)                                                          \
     X(eager_start)                                                            \
     X(eof_received)                                                           \
+    X(fileno)                                                                 \
     X(get_buffer)                                                             \
     X(get_debug)                                                              \
     X(get_loop)                                                               \
@@ -52,6 +56,7 @@
     X(name)                                                                   \
     X(pause_writing)                                                          \
     X(result)                                                                 \
+    X(resume_reading)                                                         \
     X(resume_writing)                                                         \
     X(set_name)                                                               \
     X(throw)
@@ -64,6 +69,7 @@
     X(asyncio_Task, "asyncio.tasks", "Task")                                  \
     X(asyncio_Handle, "asyncio.events", "Handle")                             \
     X(asyncio_TimerHandle, "asyncio.events", "TimerHandle")                   \
+    X(asyncio_ReadTransport, "asyncio.transports", "ReadTransport")           \
     X(asyncio_Transport, "asyncio.transports", "Transport")                   \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")              \
     X(get_event_loop, "asyncio.events", "get_event_loop")                     \
@@ -88,6 +94,8 @@
     X(iscoroutine)                                                            \
     X(log_slow)                                                               \
     X(make_socket)                                                            \
+    X(pipe_fatal_error)                                                       \
+    X(pipe_repr)                                                              \
     X(release_socket)                                                         \
     X(set_result_unless_done)                                                 \
     X(socket_kinds)                                                           \
@@ -97,6 +105,7 @@
     X(task_repr)                                                              \
     X(transport_fatal_error)                                                  \
     X(transport_repr)                                                         \
+    X(warn_pipe_write_failed)                                                 \
     X(warn_send_failed)                                                       \
     X(warn_unclosed)
 

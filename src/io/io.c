@@ -1,6 +1,7 @@
 #include "io/io.h"
 
 #include "io/listener.h"
+#include "io/pipe.h"
 #include "io/transport.h"
 #include "io/watch.h"
 
@@ -78,6 +79,7 @@ fl_io_init_types(PyObject *module)
 {
     return fl_transport_init_types(module) < 0
                    || fl_listener_init_types(module) < 0
+                   || fl_pipe_init_types(module) < 0
                ? -1
                : 0;
 }
