@@ -20,6 +20,7 @@ from .pipes import PipesMixin
 from .serve import ServeMixin
 from .signals import SignalsMixin
 from .sockets import SocketsMixin
+from .subprocesses import SubprocessMixin
 from .tls import TLSMixin
 from .unix import UnixMixin
 
@@ -29,6 +30,7 @@ _ORIGIN_TRACKING_DEPTH = 10
 
 class Loop(
     UnixMixin,
+    SubprocessMixin,
     PipesMixin,
     ConnectMixin,
     ServeMixin,
@@ -186,6 +188,7 @@ class Loop(
             logger.debug("Close %r", self)
         self._close_signals()
         self._close()
+        self._close_pidfds()
         self._close_executor()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:

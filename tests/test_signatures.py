@@ -102,8 +102,6 @@ NOT_YET = {
     "sock_sendall",
     "sock_sendfile",
     "sock_sendto",
-    "subprocess_exec",
-    "subprocess_shell",
 }
 
 
