@@ -26,3 +26,10 @@ fl_exception_is_fatal(PyObject *exc)
     return PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt)
            || PyErr_GivenExceptionMatches(exc, PyExc_SystemExit);
 }
+
+PyObject *
+fl_refuse_pickle(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyErr_Format(PyExc_TypeError, "cannot pickle '%s' object",
+                        Py_TYPE(self)->tp_name);
+}

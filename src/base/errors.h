@@ -15,4 +15,8 @@ PyObject *fl_raise_uv(int rc);
    (KeyboardInterrupt and SystemExit leave run_forever, as in asyncio.) */
 bool fl_exception_is_fatal(PyObject *exc);
 
+/* __reduce__ of what has no __new__: without it, protocols 0 and 1 would pickle an
+   empty shell.  Always raises TypeError. */
+PyObject *fl_refuse_pickle(PyObject *self, PyObject *ignored);
+
 #endif

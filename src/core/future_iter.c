@@ -2,6 +2,7 @@
    result. */
 #include "core/future.h"
 
+#include "base/errors.h"
 #include "core/stop_iteration.h"
 
 typedef struct {
@@ -204,6 +205,7 @@ static PyMethodDef iter_methods[] = {
     {"send", (PyCFunction)iter_send, METH_O, send_doc},
     {"throw", FL_METHOD(iter_throw), METH_FASTCALL, throw_doc},
     {"close", (PyCFunction)iter_close, METH_NOARGS, close_doc},
+    {"__reduce__", fl_refuse_pickle, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -8,6 +8,7 @@
    asyncio's Handle is a Python class; isinstance() finds it through __class__. */
 #include "core/handle.h"
 
+#include "base/errors.h"
 #include "core/debug.h"
 #include "core/report.h"
 
@@ -388,6 +389,7 @@ static PyMethodDef handle_methods[] = {
     {"get_context", (PyCFunction)handle_get_context, METH_NOARGS,
      get_context_doc},
     {"_run", (PyCFunction)handle_run, METH_NOARGS, NULL},
+    {"__reduce__", fl_refuse_pickle, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

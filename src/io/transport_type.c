@@ -524,6 +524,7 @@ static PyMethodDef transport_methods[] = {
      FAST, set_write_buffer_limits_doc},
     {"get_extra_info", FL_METHOD(transport_get_extra_info), FAST,
      get_extra_info_doc},
+    {"__reduce__", fl_refuse_pickle, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
