@@ -188,6 +188,14 @@ fl_loop_open_transport(FLLoop *self, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     PyObject *sock = args[0], *waiter = args[2], *server = args[3];
+    if (fl_loop_check_open(self) < 0) {
+        return NULL;
+    }
+    if (server != Py_None
+        && !PyObject_TypeCheck(server, self->st->ServerType)) {
+        PyErr_SetString(PyExc_TypeError, "a ServerBase or None was expected");
+        return NULL;
+    }
     int fd = PyObject_AsFileDescriptor(sock);
     if (fd < 0 || check_no_transport(self, fd, sock) < 0) {
         return NULL;
