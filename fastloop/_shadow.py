@@ -9,7 +9,6 @@ and otherwise stands for the user's.
 from __future__ import annotations
 
 import asyncio
-import weakref
 from typing import Any
 
 
@@ -42,16 +41,19 @@ class _Shadow(type):
         return repr(cls._real)
 
 
-_shadows: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
 _stock_future = asyncio.Future
 _stock_task = asyncio.Task
 
 
 def class_for_isinstance(cls: type) -> type:
-    """Return what ``__class__`` answers for instances of a subclass ``cls``."""
-    shadow = _shadows.get(cls)
+    """Return what ``__class__`` answers for instances of a subclass ``cls``.
+
+    Each class keeps its shadow itself: they refer to each other, and a registry that
+    held one would keep both for ever.
+    """
+    shadow: type | None = cls.__dict__.get("_fastloop_shadow")
     if shadow is None:
         base = _stock_task if hasattr(cls, "get_coro") else _stock_future
         shadow = _Shadow(cls.__name__, (base,), {"__slots__": (), "_real": cls})
-        _shadows[cls] = shadow
+        type.__setattr__(cls, "_fastloop_shadow", shadow)
     return shadow
