@@ -29,7 +29,11 @@ PyDoc_STRVAR(after_fork_doc,
 static PyObject *
 after_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
-    fl_state_of_module(module)->fork_generation++;
+    fl_state *st = fl_state_of_module(module);
+    st->fork_generation++;
+    for (struct fl_list *n = st->loops.next; n != &st->loops; n = n->next) {
+        fl_loop_after_fork(FL_CONTAINER_OF(n, FLLoop, node));
+    }
     Py_RETURN_NONE;
 }
 

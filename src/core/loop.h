@@ -45,7 +45,8 @@ struct fl_flush {
 struct fl_attached {
     struct fl_list node; /* linked in loop->attached */
     int (*traverse)(struct fl_attached *a, visitproc visit, void *arg);
-    void (*close)(struct fl_attached *a); /* the loop closes */
+    void (*close)(struct fl_attached *a);  /* the loop closes */
+    void (*forked)(struct fl_attached *a); /* in a forked child; may be NULL */
 };
 
 enum fl_loop_phase {
@@ -182,6 +183,10 @@ void fl_loop_dealloc(FLLoop *loop);
 /* -1 with RuntimeError when the loop was made before a fork in this process's
    past: its descriptors are shared with the parent. */
 int fl_loop_check_process(const FLLoop *loop);
+
+/* In a forked child: a run that we are inside of ends with this turn; one of a
+   thread that is not here any more has ended. */
+void fl_loop_after_fork(FLLoop *loop);
 
 #ifdef FL_DEBUG
 /* Do the structures hold what this file promises?  Checked after every turn. */

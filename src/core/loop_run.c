@@ -331,6 +331,10 @@ fl_loop_run(FLLoop *loop)
         FL_ASSERT(fl_loop_consistent(loop));
     } while (status == 0 && !loop->stopping);
     FL_ASSERT(loop->current == NULL);
+    if (status == 0) {
+        /* a callback has forked, and this is the child */
+        status = fl_loop_check_process(loop);
+    }
     loop->stopping = false;
     loop->running = false;
     loop->thread_id = 0;

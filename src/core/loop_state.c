@@ -41,6 +41,27 @@ fl_loop_check_process(const FLLoop *loop)
     return -1;
 }
 
+void
+fl_loop_after_fork(FLLoop *loop)
+{
+    loop->sleeping = false; /* a wakeup would reach the parent */
+    if (loop->thread_id == PyThread_get_thread_ident()) {
+        loop->stopping = true;
+    }
+    else {
+        loop->running = false;
+        loop->thread_id = 0;
+        loop->released = NULL;
+    }
+    for (struct fl_list *n = loop->attached.next; n != &loop->attached;
+         n = n->next) {
+        struct fl_attached *a = FL_CONTAINER_OF(n, struct fl_attached, node);
+        if (a->forked != NULL) {
+            a->forked(a);
+        }
+    }
+}
+
 /* --- init ------------------------------------------------------------------------ */
 
 static void

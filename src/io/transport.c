@@ -125,6 +125,15 @@ close_cb(uv_handle_t *handle)
     Py_DECREF(t); /* the loop's */
 }
 
+/* The connection is the parent's: whatever is done to ours sends nothing. */
+static void
+loop_forked(struct fl_attached *attached)
+{
+    FLTransport *t = FL_CONTAINER_OF(attached, FLTransport, attached);
+    t->lost = true;
+    t->phase = FL_TRANSPORT_CLOSING;
+}
+
 /* From here on the loop owns a reference, until the close callback. */
 static void
 attach(FLTransport *t, FLLoop *loop)
@@ -132,6 +141,7 @@ attach(FLTransport *t, FLLoop *loop)
     t->uv.handle.data = t;
     t->attached.traverse = attached_traverse;
     t->attached.close = loop_closes;
+    t->attached.forked = loop_forked;
     fl_list_append(&loop->attached, &t->attached.node);
     Py_INCREF(t);
 }

@@ -68,6 +68,13 @@ wanted(const struct fl_watch *watch)
     return set;
 }
 
+/* Are we a forked child, and is what the kernel watches the parent's? */
+static bool
+of_parent(const FLLoop *loop)
+{
+    return loop->fork_generation != loop->st->fork_generation;
+}
+
 /* --- adding and removing ---------------------------------------------------------- */
 
 static void
@@ -102,6 +109,9 @@ static int
 set(FLLoop *loop, int fd, enum fl_direction direction, FLHandle *handle,
     struct fl_watcher *native)
 {
+    if (fl_loop_check_process(loop) < 0) {
+        return -1;
+    }
     struct fl_watch *watch = entry(loop, fd);
     if (watch == NULL) {
         return -1;
@@ -151,8 +161,11 @@ fl_watch_remove(FLLoop *loop, int fd, enum fl_direction direction)
     FLHandle *handle = watch->handle[direction];
     watch->handle[direction] = NULL;
     PyObject *file = NULL;
-    /* fails when the user has closed fd: then nothing is left to undo */
-    int rc = fl_watch_backend_update(loop->io->watchers, fd, wanted(watch));
+    /* fails when the user has closed fd: then nothing is left to undo; in a
+       forked child the set is the parent's */
+    int rc = of_parent(loop) ? 0
+                             : fl_watch_backend_update(loop->io->watchers, fd,
+                                                       wanted(watch));
     if (wanted(watch) == 0) {
         file = watch->file;
         watch->file = NULL;
