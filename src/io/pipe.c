@@ -356,6 +356,15 @@ prepare(int fd, bool for_writing, bool *detects_close)
     return 0;
 }
 
+/* The pipe is the parent's, too: whatever is done to our end does nothing. */
+static void
+loop_forked(struct fl_attached *attached)
+{
+    FLPipe *p = FL_CONTAINER_OF(attached, FLPipe, attached);
+    p->lost = true;
+    p->phase = FL_PIPE_CLOSING;
+}
+
 static FLPipe *
 new_pipe(FLLoop *loop, bool for_writing, int fd)
 {
@@ -376,6 +385,7 @@ new_pipe(FLLoop *loop, bool for_writing, int fd)
     p->lost_job = (struct fl_job){connection_lost_job, (PyObject *)p};
     p->attached.traverse = attached_traverse;
     p->attached.close = loop_closes;
+    p->attached.forked = loop_forked;
     fl_list_init(&p->attached.node);
     p->context = PyContext_CopyCurrent();
     if (p->context == NULL) {

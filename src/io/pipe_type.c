@@ -1,6 +1,7 @@
 /* fastloop.ReadPipeTransport and WritePipeTransport: what a protocol calls on its
    end of a pipe. */
 #include "base/args.h"
+#include "base/errors.h"
 #include "io/pipe.h"
 
 #define FAST (METH_FASTCALL | METH_KEYWORDS)
@@ -155,6 +156,7 @@ get_polling(FLPipe *self, void *Py_UNUSED(closure))
          set_protocol_doc},                                                   \
         {"get_protocol", (PyCFunction)pipe_get_protocol, METH_NOARGS,         \
          get_protocol_doc},                                                   \
+        {"__reduce__", fl_refuse_pickle, METH_NOARGS, NULL},                  \
     {                                                                         \
         "get_extra_info", FL_METHOD(pipe_get_extra_info), FAST,               \
             get_extra_info_doc                                                \

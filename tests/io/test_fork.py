@@ -239,6 +239,39 @@ def test_transports_of_the_parent_in_the_child() -> None:
 
 
 @isolated
+def test_pipes_of_the_parent_in_the_child() -> None:
+    loop = fastloop.new_event_loop()
+    ends = os.pipe()
+    read_end = open(ends[0], "rb", 0)  # noqa: SIM115
+    write_end = open(ends[1], "wb", 0)  # noqa: SIM115
+
+    async def main() -> None:
+        reader: Any
+        reading, reader = await loop.connect_read_pipe(Recorder, read_end)
+        writing, _ = await loop.connect_write_pipe(Recorder, write_end)
+
+        def child() -> None:
+            writing.write(b"from the child")
+            writing.write_eof()
+            writing.abort()
+            reading.pause_reading()
+            reading.resume_reading()
+            reading.close()
+            assert reading.is_closing() and writing.is_closing()
+
+        await wait_for_child(forked(child))
+        writing.write(b"from the parent")
+        await until(lambda: reader.data)
+        assert reader.data == b"from the parent"
+        reading.close()
+        writing.close()
+        await turns()
+
+    loop.run_until_complete(main())
+    loop.close()
+
+
+@isolated
 def test_dropping_the_parents_loop_in_the_child() -> None:
     """With all that is open on it, through the garbage collector."""
     loop: Any = fastloop.new_event_loop()
