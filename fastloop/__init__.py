@@ -18,6 +18,7 @@ from ._core import (
     Task,
     TCPTransport,
     TimerHandle,
+    TLSTransport,
     WritePipeTransport,
     libuv_version,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "ReadPipeTransport",
     "Server",
     "TCPTransport",
+    "TLSTransport",
     "Task",
     "TimerHandle",
     "WritePipeTransport",

@@ -319,3 +319,93 @@ def accept_failed(listener: Listener, sock: socket.socket, exc: OSError) -> None
     )
     if shortage:
         loop.call_later(constants.ACCEPT_RETRY_DELAY, listener.resume)
+
+
+# --- TLS ----------------------------------------------------------------------
+
+sendfile_fallback = constants._SendfileMode.FALLBACK
+
+ssl_error: Any = ()
+ssl_certificate_error: Any = ()
+ssl_again_errors: Any = ()
+try:
+    import ssl
+except ImportError:  # Python may be built without OpenSSL
+    pass
+else:
+    ssl_error = ssl.SSLError
+    ssl_certificate_error = ssl.CertificateError
+    ssl_again_errors = (ssl.SSLWantReadError, ssl.SSLSyscallError)
+
+
+def finish_waiter(waiter: asyncio.Future[None], exc: BaseException | None) -> None:
+    """Tell who waits for a handshake how it has ended."""
+    if waiter.done():
+        return
+    if exc is None:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(exc)
+
+
+def tls_repr(transport: Any) -> str:
+    """Return the repr of a TLS transport."""
+    info = [type(transport).__name__]
+    if transport._below is None:
+        info.append("closed")
+    else:
+        if transport.is_closing():
+            info.append("closing")
+        info.append(f"over {transport._below!r}")
+    return f"<{' '.join(info)}>"
+
+
+def tls_debug(transport: Any, what: str, began: float) -> None:
+    """Log, in debug mode, what asyncio would log."""
+    if what == "start":
+        logger.debug("%r starts SSL handshake", transport)
+    elif what == "eof":
+        logger.debug("%r received EOF", transport)
+    else:
+        took = transport._loop.time() - began
+        logger.debug("%r: SSL handshake took %.1f ms", transport, took * 1e3)
+
+
+def tls_handshake_timed_out(seconds: float) -> None:
+    raise ConnectionAbortedError(
+        f"SSL handshake is taking longer than {seconds} seconds: "
+        f"aborting the connection"
+    )
+
+
+def tls_shutdown_timed_out() -> TimeoutError:
+    return TimeoutError("SSL shutdown timed out")
+
+
+def tls_fatal_error(
+    transport: Any, exc: BaseException, message: str, below: Any
+) -> None:
+    """Report what ends a TLS connection: a broken one is nothing to report."""
+    loop = transport._loop
+    if isinstance(exc, OSError):
+        if loop.get_debug():
+            logger.debug("%r: %s", transport, message, exc_info=exc)
+        return
+    if isinstance(exc, asyncio.CancelledError):
+        return
+    loop.call_exception_handler(
+        {
+            "message": message,
+            "exception": exc,
+            "transport": below,
+            "protocol": transport,
+        }
+    )
+
+
+def warn_eof_ignored() -> None:
+    logger.warning("returning true from eof_received() has no effect when using ssl")
+
+
+def warn_tls_closed() -> None:
+    logger.warning("SSL connection is closed")

@@ -1,11 +1,20 @@
-"""TLS, by asyncio's own protocol on top of a native transport."""
+"""TLS: what happens once per connection.  The rest is src/io/tls*.c.
+
+Two engines pass data through OpenSSL: "direct" calls its functions, "bio" the methods
+of Python's ``SSLObject``.  The first is used wherever a self-test finds that it can be;
+the environment variable ``FASTLOOP_TLS=bio`` asks for the second.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from asyncio import sslproto
+import functools
+import os
+from asyncio import constants, sslproto
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from . import _core
 
 try:
     import ssl as ssl_module
@@ -48,17 +57,96 @@ def reject_ssl_socket(sock: socket.socket) -> None:
         raise TypeError("Socket cannot be of type SSLSocket")
 
 
+def _timeout(seconds: float | None, default: float, name: str) -> float:
+    if seconds is None:
+        return default
+    if seconds <= 0:
+        raise ValueError(f"{name} should be a positive number, got {seconds}")
+    return seconds
+
+
+def _default_context(
+    server_side: bool, server_hostname: str | None
+) -> ssl_module.SSLContext:
+    """Return the context of ``ssl=True``."""
+    if server_side:
+        raise ValueError("Server side SSL needs a valid SSLContext")
+    context = ssl_module.create_default_context()
+    if not server_hostname:
+        context.check_hostname = False
+    return context
+
+
+def _may_drive(context: Any, ssl_object: Any) -> bool:
+    """Whether the direct engine does all that Python's methods would do.
+
+    A subclass may have methods of its own; and what a message callback raises is
+    raised by Python's methods only.
+    """
+    return (
+        os.environ.get("FASTLOOP_TLS", "") != "bio"
+        and type(ssl_object) is ssl_module.SSLObject
+        and getattr(context, "_msg_callback", None) is None
+    )
+
+
 def _move_buffered(protocol: Any, tls: Any) -> None:
     """Let the handshake have what a stream reader has read of it already."""
     if isinstance(protocol, asyncio.StreamReaderProtocol):
         reader: Any = protocol._stream_reader  # type: ignore[attr-defined]
         if reader is not None and reader._buffer:
-            tls._incoming.write(reader._buffer)
+            if isinstance(tls, _core.TLSTransport):
+                tls._feed(reader._buffer)
+            else:
+                tls._incoming.write(reader._buffer)
             reader._buffer.clear()
 
 
 class TLSMixin(_Base):
     """Part of Loop."""
+
+    def _new_tls(
+        self,
+        protocol: asyncio.BaseProtocol,
+        context: Any,
+        waiter: asyncio.Future[None],
+        *,
+        server_side: bool,
+        server_hostname: str | None,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+        call_connection_made: bool = True,
+    ) -> _core.TLSTransport:
+        """Return a TLS transport, to be set as the protocol of another transport."""
+        if ssl_module is None:
+            raise RuntimeError("stdlib ssl module not available")
+        handshake_timeout = _timeout(
+            ssl_handshake_timeout,
+            constants.SSL_HANDSHAKE_TIMEOUT,
+            "ssl_handshake_timeout",
+        )
+        shutdown_timeout = _timeout(
+            ssl_shutdown_timeout, constants.SSL_SHUTDOWN_TIMEOUT, "ssl_shutdown_timeout"
+        )
+        if not context:
+            context = _default_context(server_side, server_hostname)
+        incoming, outgoing = ssl_module.MemoryBIO(), ssl_module.MemoryBIO()
+        ssl_object = context.wrap_bio(
+            incoming,
+            outgoing,
+            server_side=server_side,
+            server_hostname=None if server_side else server_hostname or None,
+        )
+        return self._make_tls(
+            protocol,
+            context,
+            (ssl_object, incoming, outgoing),
+            _may_drive(context, ssl_object),
+            waiter,
+            handshake_timeout,
+            shutdown_timeout,
+            not call_connection_made,
+        )
 
     def _open_tls_transport(
         self,
@@ -73,18 +161,17 @@ class TLSMixin(_Base):
         ssl_shutdown_timeout: float | None,
     ) -> asyncio.Transport:
         """Take over ``sock``; ``waiter`` is done when the handshake is."""
-        tls = SSLProtocol(
-            self,
+        tls = self._new_tls(
             protocol,
             None if isinstance(ssl, bool) else ssl,
             waiter,
-            server_side,
-            server_hostname,
+            server_side=server_side,
+            server_hostname=server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        self._open_transport(sock, tls, None, None)
-        return tls._app_transport  # type: ignore[no-any-return]
+        self._open_transport(sock, tls, None, None)  # type: ignore[arg-type]
+        return tls
 
     def _tls_protocol_factory(
         self,
@@ -95,23 +182,29 @@ class TLSMixin(_Base):
     ) -> Callable[[], asyncio.BaseProtocol]:
         """Return a factory for the protocols of a TLS server's connections."""
 
-        def make_protocol() -> asyncio.BaseProtocol:
+        def make_protocol() -> Any:
             waiter = self.create_future()
-            waiter.add_done_callback(self._accepted)
-            tls = SSLProtocol(
-                self,
-                protocol_factory(),
+            protocol = protocol_factory()
+            tls = self._new_tls(
+                protocol,
                 context,
                 waiter,
-                True,
+                server_side=True,
+                server_hostname=None,
                 ssl_handshake_timeout=handshake_timeout,
                 ssl_shutdown_timeout=shutdown_timeout,
             )
-            return tls  # type: ignore[no-any-return]
+            waiter.add_done_callback(functools.partial(self._accepted, protocol, tls))
+            return tls
 
         return make_protocol
 
-    def _accepted(self, waiter: asyncio.Future[None]) -> None:
+    def _accepted(
+        self,
+        protocol: asyncio.BaseProtocol,
+        transport: asyncio.Transport,
+        waiter: asyncio.Future[None],
+    ) -> None:
         """The handshake of an incoming connection has ended, well or not."""
         exc = None if waiter.cancelled() else waiter.exception()
         if exc is not None and self.get_debug():
@@ -119,6 +212,8 @@ class TLSMixin(_Base):
                 {
                     "message": "Error on transport creation for incoming connection",
                     "exception": exc,
+                    "protocol": protocol,
+                    "transport": transport,
                 }
             )
 
@@ -147,23 +242,29 @@ class TLSMixin(_Base):
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
         waiter = self.create_future()
-        tls = SSLProtocol(
-            self,
-            protocol,
-            sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-            call_connection_made=False,
-        )
+        options: Any = {
+            "server_side": server_side,
+            "server_hostname": server_hostname,
+            "ssl_handshake_timeout": ssl_handshake_timeout,
+            "ssl_shutdown_timeout": ssl_shutdown_timeout,
+            "call_connection_made": False,
+        }
+        tls: Any
+        app_transport: asyncio.Transport
+        if isinstance(transport, (_core.TCPTransport, _core.TLSTransport)):
+            tls = app_transport = self._new_tls(protocol, sslcontext, waiter, **options)
+            begin: tuple[Any, ...] = (tls._begin,)
+        else:
+            # a transport of someone else's making
+            tls = SSLProtocol(self, protocol, sslcontext, waiter, **options)
+            app_transport = tls._app_transport
+            begin = (tls.connection_made, transport)
         # nothing must be read before the handshake's protocol is in place
         transport.pause_reading()
         if server_side:
             _move_buffered(protocol, tls)
         transport.set_protocol(tls)
-        made = self.call_soon(tls.connection_made, transport)
+        made = self.call_soon(*begin)
         resumed = self.call_soon(transport.resume_reading)
         try:
             await waiter
@@ -172,4 +273,4 @@ class TLSMixin(_Base):
             made.cancel()
             resumed.cancel()
             raise
-        return tls._app_transport  # type: ignore[no-any-return]
+        return app_transport

@@ -3,6 +3,7 @@
 #define FL_LOOP_IO_H
 
 #include "core/loop.h"
+#include "io/tls.h"
 
 extern const char fl_add_reader_doc[];
 extern const char fl_add_writer_doc[];
@@ -43,6 +44,8 @@ PyObject *fl_loop_open_write_pipe(FLLoop *self, PyObject *const *args,
          fl_open_transport_doc},                                              \
         {"_open_read_pipe", FL_METHOD(fl_loop_open_read_pipe), METH_FASTCALL, \
          fl_open_read_pipe_doc},                                              \
+        {"_make_tls", FL_METHOD(fl_tls_make), METH_FASTCALL,                  \
+         fl_tls_make_doc},                                                    \
     {                                                                         \
         "_open_write_pipe", FL_METHOD(fl_loop_open_write_pipe),               \
             METH_FASTCALL, fl_open_write_pipe_doc                             \

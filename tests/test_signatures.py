@@ -28,6 +28,7 @@ COUNTERPARTS: dict[type, tuple[type, ...]] = {
     fastloop.ReadPipeTransport: (asyncio.unix_events._UnixReadPipeTransport,),
     fastloop.Server: (asyncio.Server,),
     fastloop.TCPTransport: (asyncio.selector_events._SelectorSocketTransport,),
+    fastloop.TLSTransport: (asyncio.sslproto._SSLProtocolTransport,),
     fastloop.Task: (asyncio.Task, asyncio.tasks._PyTask),
     fastloop.TimerHandle: (asyncio.TimerHandle,),
     fastloop.WritePipeTransport: (asyncio.unix_events._UnixWritePipeTransport,),
@@ -45,6 +46,8 @@ OURS_ALONE = {
     "Server.close_clients": "asyncio has it from 3.13",
     "Task.get_context": "asyncio has it from 3.12",
     "TimerHandle.get_context": "asyncio has it from 3.12",
+    "TLSTransport.pause_writing": "the transport is its own _ssl_protocol",
+    "TLSTransport.resume_writing": "the transport is its own _ssl_protocol",
 }
 
 # a counterpart that takes other arguments
@@ -55,6 +58,7 @@ OTHERWISE = {
     "ReadPipeTransport": "made by connect_read_pipe() only",
     "Server": "made by create_server() only; asyncio's takes what TLS needs, too",
     "TCPTransport": "made by create_connection() and create_server() only",
+    "TLSTransport": "made by create_connection() and create_server() only",
     "TimerHandle": "made by call_later() and call_at() only",
     "WritePipeTransport": "made by connect_write_pipe() only",
     "run": "loop_factory is ours by default, and there is one on 3.11",
@@ -88,6 +92,9 @@ POSITIONAL = {
     "TCPTransport.writelines": "one argument, on a hot path",
     "WritePipeTransport.set_protocol": "one argument",
     "WritePipeTransport.write": "one argument, on a hot path",
+    "TLSTransport.set_protocol": "one argument",
+    "TLSTransport.write": "one argument, on the hottest of paths",
+    "TLSTransport.writelines": "one argument, on a hot path",
 }
 
 # inherited from AbstractEventLoop, where it raises NotImplementedError

@@ -32,10 +32,11 @@ MAX_FUNCTION_LINES = 120
 MAX_HEADER_LINES = 120
 # Headers whose struct a whole layer works on, and the lines that each may have.
 DATA_MODEL_HEADERS = {
-    "base/state.h": 180,  # all of the module's state, a line for each member
+    "base/state.h": 200,  # all of the module's state, a line for each member
     "core/loop.h": 220,  # the loop
     "core/future.h": 150,  # futures, and the part of tasks that is a future
-    "io/transport.h": 170,  # transports: reading, writing and their life share it
+    "io/transport.h": 175,  # transports: reading, writing and their life share it
+    "io/tls.h": 130,  # a TLS connection, which all of tls_*.c work on
 }
 
 # what a layer may include, other than itself; the files in src/ are above them all
@@ -183,6 +184,7 @@ def test_exports_its_init_function_alone() -> None:
 
 WRITABLE_BY_DESIGN = re.compile(
     r".*_(methods|members|getset|slots|spec|def)"  # what CPython takes without const
+    r"|libssl"  # functions found at run time, for callbacks that are passed no state
     r"|names\.\d+"  # keywords for PyArg_ParseTupleAndKeywords, without const until 3.13
     r"|_.*|completed\.\d+"  # the compiler's and the linker's
 )

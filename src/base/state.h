@@ -21,6 +21,7 @@
     X(ServerType)                                                             \
     X(StopIterationType)                                                      \
     X(TCPTransportType)                                                       \
+    X(TLSTransportType)                                                       \
     X(TaskType)                                                               \
     X(TimerHandleType)                                                        \
     X(WritePipeTransportType)
@@ -48,6 +49,7 @@
     X(get_buffer)                                                             \
     X(get_debug)                                                              \
     X(get_loop)                                                               \
+    X(get_extra_info)                                                         \
     X(high)                                                                   \
     X(is_running)                                                             \
     X(loop)                                                                   \
@@ -55,11 +57,13 @@
     X(msg)                                                                    \
     X(name)                                                                   \
     X(pause_writing)                                                          \
+    X(read)                                                                   \
     X(result)                                                                 \
     X(resume_reading)                                                         \
     X(resume_writing)                                                         \
     X(set_name)                                                               \
-    X(throw)
+    X(throw)                                                                  \
+    X(write)
 
 /* Types and exceptions of asyncio (their Python names, from where). */
 #define FL_STATE_IMPORTS(X)                                                   \
@@ -88,6 +92,7 @@
     X(create_task_by_factory)                                                 \
     X(data_kinds)                                                             \
     X(extract_stack)                                                          \
+    X(finish_waiter)                                                          \
     X(future_repr)                                                            \
     X(handle_repr)                                                            \
     X(hold_socket)                                                            \
@@ -97,16 +102,27 @@
     X(pipe_fatal_error)                                                       \
     X(pipe_repr)                                                              \
     X(release_socket)                                                         \
+    X(sendfile_fallback)                                                      \
     X(set_result_unless_done)                                                 \
     X(socket_kinds)                                                           \
+    X(ssl_again_errors)                                                       \
+    X(ssl_certificate_error)                                                  \
+    X(ssl_error)                                                              \
     X(swap_current_task)                                                      \
     X(task_get_stack)                                                         \
     X(task_print_stack)                                                       \
     X(task_repr)                                                              \
+    X(tls_debug)                                                              \
+    X(tls_fatal_error)                                                        \
+    X(tls_shutdown_timed_out)                                                 \
+    X(tls_handshake_timed_out)                                                \
+    X(tls_repr)                                                               \
     X(transport_fatal_error)                                                  \
     X(transport_repr)                                                         \
+    X(warn_eof_ignored)                                                       \
     X(warn_pipe_write_failed)                                                 \
     X(warn_send_failed)                                                       \
+    X(warn_tls_closed)                                                        \
     X(warn_unclosed)
 
 typedef struct fl_state {

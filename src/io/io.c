@@ -2,6 +2,7 @@
 
 #include "io/listener.h"
 #include "io/pipe.h"
+#include "io/tls.h"
 #include "io/transport.h"
 #include "io/watch.h"
 
@@ -27,6 +28,8 @@ io_close(struct fl_attached *attached)
     fl_watchers_close(io->watchers);
     fl_watchers_free(io->watchers);
     PyMem_RawFree(io->scratch);
+    PyMem_RawFree(io->plain);
+    PyMem_RawFree(io->spare);
     PyMem_Free(io);
 }
 
@@ -77,7 +80,7 @@ fl_io_scratch(FLLoop *loop)
 int
 fl_io_init_types(PyObject *module)
 {
-    return fl_transport_init_types(module) < 0
+    return fl_transport_init_types(module) < 0 || fl_tls_init_types(module) < 0
                    || fl_listener_init_types(module) < 0
                    || fl_pipe_init_types(module) < 0
                ? -1

@@ -13,7 +13,10 @@ struct fl_io {
     FLLoop *loop;                 /* borrowed: contains the pointer to us */
     struct fl_watchers *watchers; /* owned; see watch.h */
     char *scratch;                /* owned; what streams read into */
-    PyObject *incoming;           /* owned; bytes a read under way fills */
+    char *plain; /* owned; FL_SCRATCH_SIZE bytes, what TLS decrypts into */
+    char *spare; /* owned; see tls_buffer.h */
+    size_t spare_size;
+    PyObject *incoming; /* owned; bytes a read under way fills */
 };
 
 /* NULL with an exception if it cannot be made. */

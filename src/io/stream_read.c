@@ -70,7 +70,7 @@ alloc_cb(uv_handle_t *handle, size_t Py_UNUSED(hint), uv_buf_t *buf)
         get_buffer(t, buf);
         return;
     }
-    if (t->expected > 0) {
+    if (t->expected > 0 && t->filter == NULL) {
         get_bytes(t, buf);
         if (buf->base != NULL) {
             return;
@@ -150,15 +150,41 @@ deliver_buffered(FLTransport *t, size_t size)
         t, "Fatal error: protocol.buffer_updated() call failed.");
 }
 
+/* A filter uses the data where the kernel has put it. */
+static void
+deliver_to_filter(FLTransport *t, const char *data, size_t size)
+{
+    PyObject *protocol = Py_NewRef(t->protocol);
+    if (FL_UNLIKELY(t->filter->ops->received(t->filter, data, size) < 0)) {
+        fl_transport_fatal_error(
+            t, "Fatal error: protocol.buffer_updated() call failed.");
+    }
+    Py_DECREF(protocol);
+}
+
+/* 1: stay half open; -1 with an exception */
+static int
+tell_eof(FLTransport *t)
+{
+    if (t->filter != NULL) {
+        PyObject *protocol = Py_NewRef(t->protocol);
+        int filtered = t->filter->ops->eof(t->filter);
+        Py_DECREF(protocol);
+        return filtered;
+    }
+    PyObject *result =
+        fl_transport_call(t, t->loop->st->str.eof_received, NULL);
+    int keep_open = result == NULL ? -1 : PyObject_IsTrue(result);
+    Py_XDECREF(result);
+    return keep_open;
+}
+
 /* The peer will send no more: the protocol says whether to stay half open. */
 static void
 end_of_stream(FLTransport *t)
 {
     fl_transport_stop_reading(t);
-    PyObject *result =
-        fl_transport_call(t, t->loop->st->str.eof_received, NULL);
-    int keep_open = result == NULL ? -1 : PyObject_IsTrue(result);
-    Py_XDECREF(result);
+    int keep_open = tell_eof(t);
     if (keep_open < 0) {
         fl_transport_fatal_error(
             t, "Fatal error: protocol.eof_received() call failed.");
@@ -207,6 +233,9 @@ read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     if (FL_LIKELY(nread > 0)) {
         if (own_buffer) {
             deliver_buffered(t, (size_t)nread);
+        }
+        else if (t->filter != NULL && t->loop->io->incoming == NULL) {
+            deliver_to_filter(t, buf->base, (size_t)nread);
         }
         else {
             deliver(t, buf->base, (size_t)nread);

@@ -136,6 +136,10 @@ check_low_water(FLTransport *t)
         return;
     }
     t->protocol_paused = false;
+    if (t->filter != NULL) {
+        t->filter->ops->resume_writing(t->filter);
+        return;
+    }
     PyObject *result =
         fl_transport_call_flow(t, t->loop->st->str.resume_writing);
     if (result == NULL) {
@@ -288,6 +292,10 @@ fl_transport_check_high_water(FLTransport *t)
         return;
     }
     t->protocol_paused = true;
+    if (t->filter != NULL) {
+        t->filter->ops->pause_writing(t->filter);
+        return;
+    }
     PyObject *result =
         fl_transport_call_flow(t, t->loop->st->str.pause_writing);
     if (result == NULL) {
@@ -433,6 +441,35 @@ fl_transport_write(FLTransport *t, PyObject *data)
         fl_transport_flush(t);
     }
     return 0;
+}
+
+/* HOT */
+void
+fl_transport_send(FLTransport *t, const char *data, size_t size)
+{
+    if (FL_UNLIKELY(t->pending.count > 0)) {
+        fl_transport_flush(t);
+    }
+    if (t->lost || t->eof_written) {
+        return;
+    }
+    size_t sent = 0;
+    if (FL_LIKELY(uv_stream_get_write_queue_size(&t->uv.stream) == 0)) {
+        uv_buf_t buf = {.base = (char *)data, .len = size};
+        int rc = uv_try_write(&t->uv.stream, &buf, 1);
+        sent = rc < 0 ? 0 : (size_t)rc; /* an error shows when the rest goes */
+    }
+    if (FL_LIKELY(sent == size)) {
+        return;
+    }
+    PyObject *rest =
+        PyBytes_FromStringAndSize(data + sent, (Py_ssize_t)(size - sent));
+    if (rest == NULL
+        || append(t, rest, PyBytes_AS_STRING(rest), size - sent) < 0) {
+        fl_transport_fatal_error(t, "Fatal write error on socket transport");
+        return;
+    }
+    fl_transport_flush(t);
 }
 
 int

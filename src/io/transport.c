@@ -61,6 +61,12 @@ fl_transport_call_flow(FLTransport *t, PyObject *name)
     return result;
 }
 
+static void
+send_for_filter(PyObject *transport, const char *data, size_t size)
+{
+    fl_transport_send((FLTransport *)transport, data, size);
+}
+
 int
 fl_transport_set_protocol(FLTransport *t, PyObject *protocol)
 {
@@ -69,6 +75,14 @@ fl_transport_set_protocol(FLTransport *t, PyObject *protocol)
     if (buffered < 0) {
         return -1;
     }
+    struct fl_filter *filter = fl_filter_of(st, protocol);
+    if (filter != NULL) {
+        struct fl_below us = {send_for_filter, (PyObject *)t, t->context};
+        if (fl_filter_attach(filter, &us) < 0) {
+            return -1;
+        }
+    }
+    t->filter = filter;
     t->buffered = buffered > 0;
     Py_XSETREF(t->protocol, Py_NewRef(protocol));
     return 0;
@@ -413,6 +427,21 @@ finish_waiter(FLTransport *t)
 }
 
 static int
+tell_made(FLTransport *t)
+{
+    if (t->filter != NULL) {
+        PyObject *protocol = Py_NewRef(t->protocol);
+        int status = t->filter->ops->made(t->filter);
+        Py_DECREF(protocol);
+        return status;
+    }
+    PyObject *result =
+        fl_transport_call(t, t->loop->st->str.connection_made, (PyObject *)t);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
 connection_made_job(struct fl_job *job)
 {
     FLTransport *t = FL_CONTAINER_OF(job, FLTransport, made_job);
@@ -423,13 +452,8 @@ connection_made_job(struct fl_job *job)
     if (t->phase == FL_TRANSPORT_OPENING) {
         t->phase = FL_TRANSPORT_OPEN;
     }
-    PyObject *result =
-        fl_transport_call(t, st->str.connection_made, (PyObject *)t);
-    int status = 0;
-    if (FL_LIKELY(result != NULL)) {
-        Py_DECREF(result);
-    }
-    else {
+    int status = tell_made(t);
+    if (FL_UNLIKELY(status < 0)) {
         status = report_failed_call(t, st->str.connection_made, (PyObject *)t);
     }
     if (t->phase == FL_TRANSPORT_OPEN && !t->paused) {
@@ -442,6 +466,21 @@ connection_made_job(struct fl_job *job)
 /* --- losing the connection ---------------------------------------------------------- */
 
 static int
+tell_lost(FLTransport *t, PyObject *exc)
+{
+    if (t->filter != NULL) {
+        PyObject *protocol = Py_NewRef(t->protocol);
+        int status = t->filter->ops->lost(t->filter, exc);
+        Py_DECREF(protocol);
+        return status;
+    }
+    PyObject *result =
+        fl_transport_call(t, t->loop->st->str.connection_lost, exc);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
 connection_lost_job(struct fl_job *job)
 {
     FLTransport *t = FL_CONTAINER_OF(job, FLTransport, lost_job);
@@ -449,12 +488,8 @@ connection_lost_job(struct fl_job *job)
     PyObject *exc = t->lost_with;
     t->lost_with = NULL;
     PyObject *arg = exc == NULL ? Py_None : exc;
-    PyObject *result = fl_transport_call(t, st->str.connection_lost, arg);
-    int status = 0;
-    if (FL_LIKELY(result != NULL)) {
-        Py_DECREF(result);
-    }
-    else {
+    int status = tell_lost(t, arg);
+    if (FL_UNLIKELY(status < 0)) {
         status = report_failed_call(t, st->str.connection_lost, arg);
     }
     Py_XDECREF(exc);
@@ -462,6 +497,7 @@ connection_lost_job(struct fl_job *job)
     if (!uv_is_closing(&t->uv.handle)) {
         close_handle(t);
     }
+    t->filter = NULL;
     Py_CLEAR(t->protocol);
     Py_CLEAR(t->waiter);
     detach_from_server(t);

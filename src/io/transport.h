@@ -14,6 +14,7 @@
 #define FL_IO_TRANSPORT_H
 
 #include "io/address.h"
+#include "io/filter.h"
 #include "io/io.h"
 #include "io/server.h"
 
@@ -51,13 +52,14 @@ typedef struct FLTransport {
     PyObject *base_slots[4]; /* asyncio.Transport's; see transport_type.c */
     PyObject *dict;
     PyObject *weakrefs;
-    FLLoop *loop;        /* owned; NULL before open */
-    PyObject *protocol;  /* owned; NULL once connection_lost was called */
-    PyObject *factory;   /* owned; makes the protocol when accepted */
-    PyObject *context;   /* owned; every callback runs in it */
-    PyObject *waiter;    /* owned; future to finish when connected */
-    PyObject *sock;      /* owned; TransportSocket, pinned, or NULL */
-    PyObject *extra;     /* owned dict; what the maker passed, or NULL */
+    FLLoop *loop;             /* owned; NULL before open */
+    PyObject *protocol;       /* owned; NULL once connection_lost was called */
+    struct fl_filter *filter; /* borrowed: protocol, if that is a filter */
+    PyObject *factory;        /* owned; makes the protocol when accepted */
+    PyObject *context;        /* owned; every callback runs in it */
+    PyObject *waiter;         /* owned; future to finish when connected */
+    PyObject *sock;           /* owned; TransportSocket, pinned, or NULL */
+    PyObject *extra;          /* owned dict; what the maker passed, or NULL */
     PyObject *lost_with; /* owned; exception for connection_lost, or NULL */
     FLServer *server;    /* owned; whose list we are in, or NULL */
     struct fl_list in_server;
@@ -84,9 +86,8 @@ typedef struct FLTransport {
     bool has_sockname : 1;
     bool is_unix : 1;
     uint32_t writes_after_loss;
-    uint32_t
-        expected; /* size of a read worth a bytes object of its own, or 0 */
-    Py_buffer buffer; /* BufferedProtocol: filled by the read under way */
+    uint32_t expected; /* bytes, if the next read is worth an object, or 0 */
+    Py_buffer buffer;  /* BufferedProtocol: filled by the read under way */
 
     struct sockaddr_in6 peername; /* raw; names of Unix sockets: in extra */
     struct sockaddr_in6 sockname; /* taken when the connection closes */
@@ -158,6 +159,8 @@ void fl_transport_init_writing(FLTransport *t);
 /* 0, or -1 with TypeError or RuntimeError. */
 int fl_transport_write(FLTransport *t, PyObject *data);
 int fl_transport_write_eof(FLTransport *t);
+/* Send now and copy the rest: what a filter writes. */
+void fl_transport_send(FLTransport *t, const char *data, size_t size);
 /* Hand what was written in this turn to the kernel. */
 void fl_transport_flush(FLTransport *t);
 size_t fl_transport_unsent(const FLTransport *t);

@@ -1,6 +1,7 @@
 /* fastloop.TCPTransport: what a protocol calls on its connection. */
 #include "base/args.h"
 #include "base/errors.h"
+#include "io/limits.h"
 #include "io/transport.h"
 #include "io/watch.h"
 
@@ -31,6 +32,7 @@ transport_clear(FLTransport *self)
 {
     fl_transport_drop_pending(self);
     Py_CLEAR(self->dict);
+    self->filter = NULL;
     Py_CLEAR(self->protocol);
     Py_CLEAR(self->factory);
     Py_CLEAR(self->context);
@@ -282,36 +284,6 @@ PyDoc_STRVAR(
 static const struct fl_signature limits_signature = {
     "set_write_buffer_limits", 0, 2, 0, 2, {FL_NAME(high), FL_NAME(low)}};
 
-/* A mark as an int object; the default follows from the other one. */
-static int
-parse_limits(PyObject *high, PyObject *low, Py_ssize_t *h, Py_ssize_t *l)
-{
-    bool no_high = high == NULL || high == Py_None;
-    bool no_low = low == NULL || low == Py_None;
-    *l = no_low ? 0 : PyNumber_AsSsize_t(low, PyExc_OverflowError);
-    if (PyErr_Occurred()) {
-        return -1;
-    }
-    if (!no_high) {
-        *h = PyNumber_AsSsize_t(high, PyExc_OverflowError);
-        if (PyErr_Occurred()) {
-            return -1;
-        }
-    }
-    else {
-        *h = no_low ? FL_WRITE_COLLECT : 4 * *l;
-    }
-    if (no_low) {
-        *l = *h / 4;
-    }
-    if (*h >= *l && *l >= 0) {
-        return 0;
-    }
-    PyErr_Format(PyExc_ValueError,
-                 "high (%zd) must be >= low (%zd) must be >= 0", *h, *l);
-    return -1;
-}
-
 static PyObject *
 transport_set_write_buffer_limits(FLTransport *self, PyObject *const *args,
                                   Py_ssize_t nargs, PyObject *kwnames)
@@ -320,15 +292,14 @@ transport_set_write_buffer_limits(FLTransport *self, PyObject *const *args,
         Py_RETURN_NONE;
     }
     PyObject *values[2];
-    Py_ssize_t high, low;
     if (fl_args_parse(self->loop->st, &limits_signature, args, nargs, kwnames,
                       values)
             < 0
-        || parse_limits(values[0], values[1], &high, &low) < 0) {
+        || fl_parse_limits(values[0], values[1], FL_WRITE_COLLECT,
+                           &self->high_water, &self->low_water)
+               < 0) {
         return NULL;
     }
-    self->high_water = (size_t)high;
-    self->low_water = (size_t)low;
     if (self->phase != FL_TRANSPORT_CLOSED) {
         Py_INCREF(self);
         fl_transport_flush(self);
