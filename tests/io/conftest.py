@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-pytest.register_assert_rewrite("io_support")
+pytest.register_assert_rewrite("io_support", "tls_support")
 
 TIMEOUT = 40
 
