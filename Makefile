@@ -47,6 +47,7 @@ test-all: $(VENV)/.built-test-programs $(VENV)/.system-services  ## run all test
 conformance: $(VENV)/.built $(VENV)/.system-testsuite  ## run CPython's own tests of asyncio on fastloop
 	$(RUN) -m tests.conformance -j $(JOBS) $(ARGS)
 	$(RUN) -m tests.conformance -j $(JOBS) --no-debug $(ARGS)
+	FASTLOOP_TLS=bio $(RUN) -m tests.conformance -j $(JOBS) test_sslproto test_ssl
 
 leaks: $(VENV)/.built-test  ## run the tests that look for leaks
 	$(PYTEST) -k leak $(ARGS)
