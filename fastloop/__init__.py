@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from . import _registry
 from ._core import (
+    DatagramTransport,
     Future,
     Handle,
     ReadPipeTransport,
@@ -31,6 +32,7 @@ from .tasks import asyncio_task_factory
 __version__ = "0.1.0"
 
 __all__ = [
+    "DatagramTransport",
     "EventLoopPolicy",
     "Future",
     "Handle",

@@ -7,7 +7,9 @@ per step or per packet.
 
 from __future__ import annotations
 
+import _socket
 import asyncio
+import contextlib
 import errno
 import inspect
 import reprlib
@@ -31,6 +33,7 @@ from ._shadow import class_for_isinstance
 
 if TYPE_CHECKING:
     import traceback
+    from types import FrameType
 
     from ._core import Listener
     from .loop import Loop
@@ -40,6 +43,15 @@ __all__ = ["class_for_isinstance"]
 future_repr = base_futures._future_repr  # type: ignore[attr-defined]
 task_repr = base_tasks._task_repr
 iscoroutine = coroutines.iscoroutine
+# worded and located as the warning of a real coroutine
+warn_unawaited: Callable[[Any], None] = warnings._warn_unawaited_coroutine  # type: ignore[attr-defined]
+
+# whose methods the C code knows; of a subclass it calls them
+socket_type = socket.socket
+# the property of socket.socket makes an enum member of it
+socket_family = _socket.socket.family
+
+sendfile_mode = constants._SendfileMode.TRY_NATIVE
 
 address_families = {int(member): member for member in socket.AddressFamily}
 socket_kinds = {int(member): member for member in socket.SocketKind}
@@ -73,6 +85,17 @@ def log_slow(loop: Loop, what: Any, seconds: float) -> None:
             what = owner
     # what it is now: a log may be written out later
     logger.warning("Executing %s took %.3f seconds", repr(what), seconds)
+
+
+def coroutine_origin(depth: int) -> tuple[tuple[str, int, str], ...]:
+    """Return where a coroutine in C is made, as ``cr_origin`` tells it."""
+    origin: list[tuple[str, int, str]] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and len(origin) < depth:
+        code = frame.f_code
+        origin.append((code.co_filename, frame.f_lineno, code.co_name))
+        frame = frame.f_back
+    return tuple(origin)
 
 
 # --- tasks --------------------------------------------------------------------
@@ -291,6 +314,28 @@ data_kinds = (
 )
 
 
+def unhold_socket(held: TransportSocket) -> None:
+    """Undo ``hold_socket()``: the transport was not made."""
+    sock = held._sock  # type: ignore[attr-defined]
+    if isinstance(sock, socket.socket):
+        sock._decref_socketios()  # type: ignore[attr-defined]
+
+
+def detach_socket(held: TransportSocket) -> int:
+    """Let the socket object forget the descriptor; return it, -1 if it was closed."""
+    return held._sock.detach()  # type: ignore[attr-defined,no-any-return]
+
+
+def datagram_extra(sock: socket.socket) -> dict[str, Any]:
+    """Return what ``get_extra_info()`` of a datagram transport tells, in a dict."""
+    extra: dict[str, Any] = {"sockname": None, "peername": None}
+    with contextlib.suppress(OSError):
+        extra["sockname"] = sock.getsockname()
+    with contextlib.suppress(OSError):
+        extra["peername"] = sock.getpeername()
+    return extra
+
+
 def warn_send_failed() -> None:
     logger.warning("socket.send() raised exception.")
 
@@ -299,6 +344,20 @@ def warn_unclosed(transport: object) -> None:
     warnings.warn(  # noqa: B028
         f"unclosed transport {transport!r}", ResourceWarning, source=transport
     )
+
+
+def check_socket(sock: socket.socket) -> None:
+    """Raise TypeError for a socket that the sock_* methods cannot use."""
+    from .tls import reject_ssl_socket
+
+    reject_ssl_socket(sock)
+
+
+def accepted_socket(listening: socket.socket, fd: int) -> socket.socket:
+    """Return a socket object for a connection that ``sock_accept()`` got."""
+    sock = socket.socket(listening.family, listening.type, listening.proto, fileno=fd)
+    sock.setblocking(False)
+    return sock
 
 
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}

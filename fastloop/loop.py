@@ -13,10 +13,12 @@ from typing import Any
 
 from . import _core
 from .connect import ConnectMixin
+from .datagram import DatagramMixin
 from .dns import DNSMixin
 from .executor import ExecutorMixin
 from .handlers import ExceptionHandlerMixin
 from .pipes import PipesMixin
+from .sendfile import SendfileMixin
 from .serve import ServeMixin
 from .signals import SignalsMixin
 from .sockets import SocketsMixin
@@ -35,6 +37,8 @@ class Loop(
     ConnectMixin,
     ServeMixin,
     TLSMixin,
+    DatagramMixin,
+    SendfileMixin,
     SocketsMixin,
     DNSMixin,
     ExecutorMixin,

@@ -213,6 +213,7 @@ class SignalsMixin(_Base):
         if self._wakeup_pair is not None:
             reader, writer = self._wakeup_pair
             self._wakeup_pair = None
-            self.remove_reader(reader.fileno())
+            if reader.fileno() >= 0:  # the garbage collector may have been first
+                self.remove_reader(reader.fileno())
             reader.close()
             writer.close()

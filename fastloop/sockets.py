@@ -31,32 +31,13 @@ class SocketsMixin(_Base):
         try:
             sock.connect(address)
         except (BlockingIOError, InterruptedError):
-            await self._connected(sock, address)
+            await self._sock_writable(sock)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, f"Connect call failed {address}") from None
 
     async def _resolve_for(self, sock: socket.socket, address: Any) -> Any:
         infos = await self._ensure_resolved(
             address, family=sock.family, type=sock.type, proto=sock.proto
         )
         return infos[0][4]
-
-    async def _connected(self, sock: socket.socket, address: Any) -> None:
-        """Wait for the outcome of a connect() that is under way."""
-        done = self.create_future()
-        fd = sock.fileno()
-
-        def outcome() -> None:
-            if done.done():
-                return
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if error:
-                done.set_exception(OSError(error, f"Connect call failed {address}"))
-            else:
-                done.set_result(None)
-
-        handle = self._add_writer(fd, outcome)
-        try:
-            await done
-        finally:
-            # a cancelled handle means that the number is another's by now
-            if not handle.cancelled():
-                self.remove_writer(fd)

@@ -43,18 +43,6 @@ descriptor_of(PyObject *file, bool *closed)
     return (int)fd;
 }
 
-static int
-check_no_transport(FLLoop *self, int fd, PyObject *file)
-{
-    FLTransport *t = (FLTransport *)fl_watch_transport(self, fd);
-    if (t == NULL || t->phase >= FL_TRANSPORT_CLOSING) {
-        return 0;
-    }
-    PyErr_Format(PyExc_RuntimeError,
-                 "File descriptor %R is used by transport %R", file, t);
-    return -1;
-}
-
 /* Watch; returns the Handle. */
 static PyObject *
 add(FLLoop *self, PyObject *const *args, Py_ssize_t nargs,
@@ -67,7 +55,7 @@ add(FLLoop *self, PyObject *const *args, Py_ssize_t nargs,
     }
     bool closed;
     int fd = descriptor_of(args[0], &closed);
-    if (fd < 0 || check_no_transport(self, fd, args[0]) < 0
+    if (fd < 0 || fl_watch_check_free(self, fd, args[0]) < 0
         || fl_loop_check_open(self) < 0) {
         return NULL;
     }
@@ -109,7 +97,7 @@ remove_watch(FLLoop *self, PyObject *file, enum fl_direction direction)
         }
         PyErr_Clear();
     }
-    if (check_no_transport(self, fd, file) < 0) {
+    if (fl_watch_check_free(self, fd, file) < 0) {
         return NULL;
     }
     return PyBool_FromLong(fl_watch_remove(self, fd, direction));
@@ -197,7 +185,7 @@ fl_loop_open_transport(FLLoop *self, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     int fd = PyObject_AsFileDescriptor(sock);
-    if (fd < 0 || check_no_transport(self, fd, sock) < 0) {
+    if (fd < 0 || fl_watch_check_free(self, fd, sock) < 0) {
         return NULL;
     }
     PyObject *context = PyContext_CopyCurrent();

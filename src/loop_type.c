@@ -9,6 +9,7 @@
 #include "core/task.h"
 #include "core/timer.h"
 #include "loop_io.h"
+#include "loop_sock.h"
 
 /* --- life ------------------------------------------------------------------ */
 
@@ -689,6 +690,7 @@ static PyMethodDef loop_methods[] = {
     {"_check_closed", (PyCFunction)loop_check_closed, METH_NOARGS,
      check_closed_doc},
     FL_LOOP_IO_METHODS,
+    FL_LOOP_SOCK_METHODS,
     {NULL, NULL, 0, NULL},
 };
 

@@ -21,6 +21,7 @@ import fastloop
 # asyncio's class for each of ours; where the C type hides a signature (a bug of
 # CPython's until 3.15), that of the same class in Python
 COUNTERPARTS: dict[type, tuple[type, ...]] = {
+    fastloop.DatagramTransport: (asyncio.selector_events._SelectorDatagramTransport,),
     fastloop.EventLoopPolicy: (fastloop.EventLoopPolicy.__base__,),
     fastloop.Future: (asyncio.Future, asyncio.futures._PyFuture),
     fastloop.Handle: (asyncio.Handle,),
@@ -52,6 +53,7 @@ OURS_ALONE = {
 
 # a counterpart that takes other arguments
 OTHERWISE = {
+    "DatagramTransport": "made by create_datagram_endpoint() only",
     "Handle": "made by call_soon() only",
     "Loop": "asyncio's takes a selector",
     "Loop.create_task": "takes the keywords of asyncio's, which 3.14 no longer names",
@@ -75,6 +77,7 @@ EXTENDED = {
 # arguments without names: a keyword for what everybody passes by position would be
 # looked for in each call
 POSITIONAL = {
+    "DatagramTransport.set_protocol": "one argument",
     "Future.add_done_callback": "as in asyncio's C types, which do not show it",
     "Loop.add_reader": "watches are replaced on hot paths",
     "Loop.add_writer": "watches are replaced on hot paths",
@@ -98,18 +101,7 @@ POSITIONAL = {
 }
 
 # inherited from AbstractEventLoop, where it raises NotImplementedError
-NOT_YET = {
-    "create_datagram_endpoint",
-    "sendfile",
-    "sock_accept",
-    "sock_recv",
-    "sock_recv_into",
-    "sock_recvfrom",
-    "sock_recvfrom_into",
-    "sock_sendall",
-    "sock_sendfile",
-    "sock_sendto",
-}
+NOT_YET: set[str] = set()
 
 
 def public(cls: type) -> Iterator[tuple[str, Any]]:

@@ -108,6 +108,7 @@ drain_freelists(fl_state *st)
     fl_freelist_drain(&st->timers);
     fl_freelist_drain(&st->future_iters);
     fl_freelist_drain(&st->stop_iterations);
+    fl_freelist_drain(&st->sock_ops);
 }
 
 int

@@ -12,6 +12,7 @@
 
 /* Our types; each layer's init function fills in its own. */
 #define FL_STATE_TYPES(X)                                                     \
+    X(DatagramTransportType)                                                  \
     X(FutureIterType)                                                         \
     X(FutureType)                                                             \
     X(HandleType)                                                             \
@@ -20,6 +21,7 @@
     X(ReadPipeTransportType)                                                  \
     X(ServerType)                                                             \
     X(StopIterationType)                                                      \
+    X(SockOpType)                                                             \
     X(TCPTransportType)                                                       \
     X(TLSTransportType)                                                       \
     X(TaskType)                                                               \
@@ -31,9 +33,14 @@
     X(default_)                                                               \
     X(_asyncio_future_blocking)                                               \
     X(_loop)                                                                  \
+    X(accept)                                                                 \
     X(add_done_callback)                                                      \
+    X(addr)                                                                   \
+    X(address)                                                                \
     X(args)                                                                   \
+    X(buf)                                                                    \
     X(buffer_updated)                                                         \
+    X(bufsize)                                                                \
     X(call_exception_handler)                                                 \
     X(call_soon)                                                              \
     X(cancel)                                                                 \
@@ -42,28 +49,43 @@
     X(connection_made)                                                        \
     X(context)                                                                \
     X(coro)                                                                   \
+    X(data)                                                                   \
     X(data_received)                                                          \
+    X(datagram_received)                                                      \
     X(eager_start)                                                            \
     X(eof_received)                                                           \
+    X(error_received)                                                         \
     X(fileno)                                                                 \
     X(get_buffer)                                                             \
     X(get_debug)                                                              \
     X(get_loop)                                                               \
     X(get_extra_info)                                                         \
+    X(gettimeout)                                                             \
     X(high)                                                                   \
+    X(is_closing)                                                             \
     X(is_running)                                                             \
     X(loop)                                                                   \
     X(low)                                                                    \
     X(msg)                                                                    \
+    X(n)                                                                      \
     X(name)                                                                   \
+    X(nbytes)                                                                 \
     X(pause_writing)                                                          \
     X(read)                                                                   \
+    X(recv)                                                                   \
+    X(recv_into)                                                              \
+    X(recvfrom)                                                               \
+    X(recvfrom_into)                                                          \
     X(result)                                                                 \
     X(resume_reading)                                                         \
     X(resume_writing)                                                         \
+    X(send)                                                                   \
+    X(sendto)                                                                 \
     X(set_name)                                                               \
     X(throw)                                                                  \
-    X(write)
+    X(write)                                                                  \
+    X(setblocking)                                                            \
+    X(sock)
 
 /* Types and exceptions of asyncio (their Python names, from where). */
 #define FL_STATE_IMPORTS(X)                                                   \
@@ -75,6 +97,7 @@
     X(asyncio_TimerHandle, "asyncio.events", "TimerHandle")                   \
     X(asyncio_ReadTransport, "asyncio.transports", "ReadTransport")           \
     X(asyncio_Transport, "asyncio.transports", "Transport")                   \
+    X(asyncio_DatagramTransport, "asyncio.transports", "DatagramTransport")   \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")              \
     X(get_event_loop, "asyncio.events", "get_event_loop")                     \
     X(get_running_loop, "asyncio.events", "_get_running_loop")                \
@@ -85,12 +108,17 @@
 /* Functions of fastloop/_support.py: cold work that C calls by position. */
 #define FL_STATE_SUPPORT(X)                                                   \
     X(accept_failed)                                                          \
+    X(accepted_socket)                                                        \
     X(address_families)                                                       \
     X(callback_failed)                                                        \
     X(check_callback)                                                         \
+    X(check_socket)                                                           \
     X(class_for_isinstance)                                                   \
+    X(coroutine_origin)                                                       \
     X(create_task_by_factory)                                                 \
     X(data_kinds)                                                             \
+    X(datagram_extra)                                                         \
+    X(detach_socket)                                                          \
     X(extract_stack)                                                          \
     X(finish_waiter)                                                          \
     X(future_repr)                                                            \
@@ -103,11 +131,14 @@
     X(pipe_repr)                                                              \
     X(release_socket)                                                         \
     X(sendfile_fallback)                                                      \
+    X(sendfile_mode)                                                          \
     X(set_result_unless_done)                                                 \
+    X(socket_family)                                                          \
     X(socket_kinds)                                                           \
     X(ssl_again_errors)                                                       \
     X(ssl_certificate_error)                                                  \
     X(ssl_error)                                                              \
+    X(socket_type)                                                            \
     X(swap_current_task)                                                      \
     X(task_get_stack)                                                         \
     X(task_print_stack)                                                       \
@@ -121,8 +152,10 @@
     X(transport_repr)                                                         \
     X(warn_eof_ignored)                                                       \
     X(warn_pipe_write_failed)                                                 \
+    X(unhold_socket)                                                          \
     X(warn_send_failed)                                                       \
     X(warn_tls_closed)                                                        \
+    X(warn_unawaited)                                                         \
     X(warn_unclosed)
 
 typedef struct fl_state {
@@ -162,6 +195,7 @@ typedef struct fl_state {
     struct fl_freelist timers;
     struct fl_freelist future_iters;
     struct fl_freelist stop_iterations;
+    struct fl_freelist sock_ops;
 } fl_state;
 
 extern struct PyModuleDef fl_module_def;

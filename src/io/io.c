@@ -1,8 +1,11 @@
 #include "io/io.h"
 
+#include "io/datagram.h"
 #include "io/listener.h"
 #include "io/pipe.h"
 #include "io/tls.h"
+#include "io/sock_op.h"
+#include "io/sockaddr.h"
 #include "io/transport.h"
 #include "io/watch.h"
 
@@ -27,6 +30,7 @@ io_close(struct fl_attached *attached)
     io->loop->io = NULL;
     fl_watchers_close(io->watchers);
     fl_watchers_free(io->watchers);
+    fl_sockaddr_forget(io);
     PyMem_RawFree(io->scratch);
     PyMem_RawFree(io->plain);
     PyMem_RawFree(io->spare);
@@ -83,6 +87,8 @@ fl_io_init_types(PyObject *module)
     return fl_transport_init_types(module) < 0 || fl_tls_init_types(module) < 0
                    || fl_listener_init_types(module) < 0
                    || fl_pipe_init_types(module) < 0
+                   || fl_datagram_init_types(module) < 0
+                   || fl_sock_op_init_types(module) < 0
                ? -1
                : 0;
 }

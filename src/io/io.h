@@ -6,6 +6,7 @@
 
 #define FL_SCRATCH_SIZE (256 * 1024)
 
+struct fl_peers;
 struct fl_watchers;
 
 struct fl_io {
@@ -16,7 +17,8 @@ struct fl_io {
     char *plain; /* owned; FL_SCRATCH_SIZE bytes, what TLS decrypts into */
     char *spare; /* owned; see tls_buffer.h */
     size_t spare_size;
-    PyObject *incoming; /* owned; bytes a read under way fills */
+    struct fl_peers *peers; /* owned; see sockaddr.h; NULL: none yet */
+    PyObject *incoming;     /* owned; bytes a read under way fills */
 };
 
 /* NULL with an exception if it cannot be made. */
@@ -25,6 +27,14 @@ struct fl_io *fl_io_of(FLLoop *loop);
 /* A buffer of FL_SCRATCH_SIZE bytes for the current libuv callback, or NULL
    (no exception: the GIL may not be held). */
 char *fl_io_scratch(FLLoop *loop);
+
+/* Was the loop made before a fork?  Then its epoll sets are shared with the parent,
+   and nothing may be taken out of them. */
+static inline bool
+fl_io_is_parents(const FLLoop *loop)
+{
+    return loop->fork_generation != loop->st->fork_generation;
+}
 
 int fl_io_init_types(PyObject *module);
 

@@ -6,6 +6,7 @@
    is queued with libuv; only that counts as buffered, so that flow control and
    get_write_buffer_size() tell what asyncio's do. */
 #include "base/errors.h"
+#include "core/future.h"
 #include "io/transport.h"
 
 #include <errno.h>
@@ -109,6 +110,19 @@ fl_transport_unsent(const FLTransport *t)
     return t->pending.bytes + uv_stream_get_write_queue_size(&t->uv.stream);
 }
 
+void
+fl_transport_check_empty(FLTransport *t)
+{
+    FLFuture *waiter = (FLFuture *)t->empty_waiter;
+    if (FL_LIKELY(waiter == NULL) || fl_future_done(waiter)
+        || fl_transport_unsent(t) > 0) {
+        return;
+    }
+    if (fl_future_set_result(waiter, Py_None) < 0) {
+        fl_loop_set_fatal(t->loop);
+    }
+}
+
 /* All is sent: do what waited for that. */
 static void
 drained(FLTransport *t)
@@ -116,6 +130,7 @@ drained(FLTransport *t)
     if (t->lost || fl_transport_unsent(t) > 0) {
         return;
     }
+    fl_transport_check_empty(t);
     if (t->phase == FL_TRANSPORT_CLOSING) {
         fl_transport_lose(t, NULL);
     }
@@ -419,6 +434,11 @@ fl_transport_write(FLTransport *t, PyObject *data)
     if (FL_UNLIKELY(t->eof_written)) {
         PyErr_SetString(PyExc_RuntimeError,
                         "Cannot call write() after write_eof()");
+        return -1;
+    }
+    if (FL_UNLIKELY(t->empty_waiter != NULL)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "unable to write; sendfile is in progress");
         return -1;
     }
     if (FL_UNLIKELY(size == 0)) {

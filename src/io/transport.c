@@ -330,6 +330,7 @@ close_handle(FLTransport *t)
         }
         Py_XDECREF(result);
     }
+    fl_watch_closing(t->loop, fd); /* sendfile() may wait for it */
     uv_close(&t->uv.handle, close_cb);
 }
 
@@ -465,6 +466,26 @@ connection_made_job(struct fl_job *job)
 
 /* --- losing the connection ---------------------------------------------------------- */
 
+/* sendfile() waits for what will not be sent any more. */
+static FL_COLD void
+fail_empty_waiter(FLTransport *t, PyObject *exc)
+{
+    FLFuture *waiter = (FLFuture *)t->empty_waiter;
+    if (fl_future_done(waiter)) {
+        return;
+    }
+    PyObject *made = NULL;
+    if (exc == NULL) {
+        made = PyObject_CallFunction(PyExc_ConnectionError, "s",
+                                     "Connection is closed by peer");
+        exc = made;
+    }
+    if (exc == NULL || fl_future_set_exception(waiter, exc) < 0) {
+        PyErr_WriteUnraisable((PyObject *)t);
+    }
+    Py_XDECREF(made);
+}
+
 static int
 tell_lost(FLTransport *t, PyObject *exc)
 {
@@ -492,8 +513,11 @@ connection_lost_job(struct fl_job *job)
     if (FL_UNLIKELY(status < 0)) {
         status = report_failed_call(t, st->str.connection_lost, arg);
     }
-    Py_XDECREF(exc);
     PyObject *raised = fl_err_take();
+    if (FL_UNLIKELY(t->empty_waiter != NULL)) {
+        fail_empty_waiter(t, exc);
+    }
+    Py_XDECREF(exc);
     if (!uv_is_closing(&t->uv.handle)) {
         close_handle(t);
     }

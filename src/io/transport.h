@@ -60,8 +60,9 @@ typedef struct FLTransport {
     PyObject *waiter;         /* owned; future to finish when connected */
     PyObject *sock;           /* owned; TransportSocket, pinned, or NULL */
     PyObject *extra;          /* owned dict; what the maker passed, or NULL */
-    PyObject *lost_with; /* owned; exception for connection_lost, or NULL */
-    FLServer *server;    /* owned; whose list we are in, or NULL */
+    PyObject *lost_with;    /* owned; exception for connection_lost, or NULL */
+    PyObject *empty_waiter; /* owned; set while sendfile() is at work */
+    FLServer *server;       /* owned; whose list we are in, or NULL */
     struct fl_list in_server;
 
     struct fl_attached attached;
@@ -167,6 +168,8 @@ size_t fl_transport_unsent(const FLTransport *t);
 /* Call pause_writing() or resume_writing() if a mark was passed. */
 void fl_transport_check_high_water(FLTransport *t);
 void fl_transport_drop_pending(FLTransport *t);
+/* Tell sendfile() if all is sent. */
+void fl_transport_check_empty(FLTransport *t);
 
 int fl_transport_init_types(PyObject *module);
 

@@ -1,6 +1,7 @@
 /* fastloop.TCPTransport: what a protocol calls on its connection. */
 #include "base/args.h"
 #include "base/errors.h"
+#include "core/future.h"
 #include "io/limits.h"
 #include "io/transport.h"
 #include "io/watch.h"
@@ -20,6 +21,7 @@ transport_traverse(FLTransport *self, visitproc visit, void *arg)
     Py_VISIT(self->sock);
     Py_VISIT(self->extra);
     Py_VISIT(self->lost_with);
+    Py_VISIT(self->empty_waiter);
     Py_VISIT(self->server);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(self->base_slots); i++) {
         Py_VISIT(self->base_slots[i]);
@@ -40,6 +42,7 @@ transport_clear(FLTransport *self)
     Py_CLEAR(self->sock);
     Py_CLEAR(self->extra);
     Py_CLEAR(self->lost_with);
+    Py_CLEAR(self->empty_waiter);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(self->base_slots); i++) {
         Py_CLEAR(self->base_slots[i]);
     }
@@ -208,6 +211,14 @@ transport_writelines(FLTransport *self, PyObject *iterable)
     if (items == NULL) {
         return NULL;
     }
+#if FL_PY312
+    if (self->empty_waiter != NULL && !self->eof_written) {
+        Py_DECREF(items);
+        PyErr_SetString(PyExc_RuntimeError,
+                        "unable to writelines; sendfile is in progress");
+        return NULL;
+    }
+#endif
     PyObject *result = Py_None;
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items); i++) {
         /* Beware: flow control may run code that changes the list. */
@@ -307,6 +318,59 @@ transport_set_write_buffer_limits(FLTransport *self, PyObject *const *args,
         Py_DECREF(self);
     }
     Py_RETURN_NONE;
+}
+
+/* --- sendfile ---------------------------------------------------------------------- */
+
+PyDoc_STRVAR(
+    make_empty_waiter_doc,
+    "_make_empty_waiter($self, /)\n--\n\n"
+    "Return a future that is done when all is sent.  Until\n"
+    "_reset_empty_waiter() nothing may be written, and the socket may\n"
+    "be waited for as if it were no transport's.");
+
+static PyObject *
+transport_make_empty_waiter(FLTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->phase == FL_TRANSPORT_NEW || self->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
+        return NULL;
+    }
+    PyObject *waiter = (PyObject *)fl_future_new(self->loop);
+    if (waiter == NULL) {
+        return NULL;
+    }
+    self->empty_waiter = Py_NewRef(waiter);
+    fl_watch_set_transport(self->loop, fl_transport_fd(self), NULL);
+    fl_transport_flush(self);
+    fl_transport_check_empty(self);
+    return waiter;
+}
+
+PyDoc_STRVAR(reset_empty_waiter_doc, "_reset_empty_waiter($self, /)\n--\n\n"
+                                     "Undo _make_empty_waiter().");
+
+static PyObject *
+transport_reset_empty_waiter(FLTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    int fd = fl_transport_fd(self);
+    Py_CLEAR(self->empty_waiter);
+    if (fd >= 0 && !uv_is_closing(&self->uv.handle)) {
+        fl_watch_set_transport(self->loop, fd, (PyObject *)self);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+get_sendfile_compatible(FLTransport *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(fl_state_of_type(Py_TYPE(self))->sup.sendfile_mode);
+}
+
+static PyObject *
+get_protocol_paused(FLTransport *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->protocol_paused);
 }
 
 /* --- about the connection ------------------------------------------------------- */
@@ -496,6 +560,10 @@ static PyMethodDef transport_methods[] = {
     {"get_extra_info", FL_METHOD(transport_get_extra_info), FAST,
      get_extra_info_doc},
     {"__reduce__", fl_refuse_pickle, METH_NOARGS, NULL},
+    {"_make_empty_waiter", (PyCFunction)transport_make_empty_waiter,
+     METH_NOARGS, make_empty_waiter_doc},
+    {"_reset_empty_waiter", (PyCFunction)transport_reset_empty_waiter,
+     METH_NOARGS, reset_empty_waiter_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -505,6 +573,9 @@ static PyGetSetDef transport_getset[] = {
     {"_loop", (getter)get_loop, NULL, NULL, NULL},
     {"_unsent", (getter)get_unsent, NULL, NULL, NULL},
     {"_paused", (getter)get_paused, NULL, NULL, NULL},
+    {"_protocol_paused", (getter)get_protocol_paused, NULL, NULL, NULL},
+    {"_sendfile_compatible", (getter)get_sendfile_compatible, NULL, NULL,
+     NULL},
     {"_start_tls_compatible", (getter)get_start_tls_compatible, NULL, NULL,
      NULL},
     {NULL, NULL, NULL, NULL, NULL},

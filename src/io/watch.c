@@ -68,13 +68,6 @@ wanted(const struct fl_watch *watch)
     return set;
 }
 
-/* Are we a forked child, and is what the kernel watches the parent's? */
-static bool
-of_parent(const FLLoop *loop)
-{
-    return loop->fork_generation != loop->st->fork_generation;
-}
-
 /* --- adding and removing ---------------------------------------------------------- */
 
 static void
@@ -92,6 +85,19 @@ replace_handle(struct fl_watch *watch, enum fl_direction direction,
     }
 }
 
+/* Forget the native watcher of a direction; what kept its owner alive is to be
+   released by the caller, last of all. */
+static PyObject *
+take_native(struct fl_watch *watch, enum fl_direction direction)
+{
+    uint8_t bit = (uint8_t)(1 << direction);
+    struct fl_watcher *native = watch->native[direction];
+    bool held = native != NULL && (watch->once & bit);
+    watch->native[direction] = NULL;
+    watch->once &= (uint8_t)~bit;
+    return held ? native->owner : NULL;
+}
+
 void
 fl_watch_forget(struct fl_watchers *w, int fd)
 {
@@ -99,15 +105,16 @@ fl_watch_forget(struct fl_watchers *w, int fd)
     w->table[fd].file = NULL;
     for (int d = 0; d < 2; d++) {
         /* Beware: cancelling may run code that makes the table grow. */
-        w->table[fd].native[d] = NULL;
+        PyObject *held = take_native(&w->table[fd], d);
         replace_handle(&w->table[fd], d, NULL);
+        Py_XDECREF(held);
     }
     Py_XDECREF(file);
 }
 
 static int
 set(FLLoop *loop, int fd, enum fl_direction direction, FLHandle *handle,
-    struct fl_watcher *native)
+    struct fl_watcher *native, bool once)
 {
     if (fl_loop_check_process(loop) < 0) {
         return -1;
@@ -117,11 +124,15 @@ set(FLLoop *loop, int fd, enum fl_direction direction, FLHandle *handle,
         return -1;
     }
     struct fl_watchers *w = loop->io->watchers;
-    uint8_t added = (uint8_t)(1 << direction);
+    uint8_t added = (uint8_t)(1 << direction), before = watch->once;
+    watch->once = (uint8_t)(once ? before | added : before & ~added);
     int rc = fl_watch_backend_update(w, fd, wanted(watch) | added);
+    watch->once = before;
     if (rc == -ENOENT) {
         fl_watch_forget(w, fd);
+        w->table[fd].once = once ? added : 0;
         rc = fl_watch_backend_update(w, fd, added);
+        w->table[fd].once = 0;
     }
     if (rc < 0) {
         errno = -rc;
@@ -129,9 +140,15 @@ set(FLLoop *loop, int fd, enum fl_direction direction, FLHandle *handle,
         return -1;
     }
     watch = &w->table[fd];
+    PyObject *held = take_native(watch, direction);
     watch->native[direction] = native;
+    if (once) {
+        watch->once |= added;
+        Py_INCREF(native->owner);
+    }
     Py_XINCREF(handle);
     replace_handle(watch, direction, handle);
+    Py_XDECREF(held);
     return 0;
 }
 
@@ -139,14 +156,22 @@ int
 fl_watch_set_handle(FLLoop *loop, int fd, enum fl_direction direction,
                     FLHandle *handle)
 {
-    return set(loop, fd, direction, handle, NULL);
+    return set(loop, fd, direction, handle, NULL, false);
 }
 
 int
 fl_watch_set_native(FLLoop *loop, int fd, enum fl_direction direction,
                     struct fl_watcher *watcher)
 {
-    return set(loop, fd, direction, NULL, watcher);
+    return set(loop, fd, direction, NULL, watcher, false);
+}
+
+int
+fl_watch_set_once(FLLoop *loop, int fd, enum fl_direction direction,
+                  struct fl_watcher *watcher)
+{
+    FL_ASSERT(watcher->owner != NULL);
+    return set(loop, fd, direction, NULL, watcher, true);
 }
 
 int
@@ -157,15 +182,16 @@ fl_watch_remove(FLLoop *loop, int fd, enum fl_direction direction)
     if (watch == NULL || !(wanted(watch) & (1 << direction))) {
         return 0;
     }
-    watch->native[direction] = NULL;
+    PyObject *held = take_native(watch, direction);
     FLHandle *handle = watch->handle[direction];
     watch->handle[direction] = NULL;
     PyObject *file = NULL;
     /* fails when the user has closed fd: then nothing is left to undo; in a
        forked child the set is the parent's */
-    int rc = of_parent(loop) ? 0
-                             : fl_watch_backend_update(loop->io->watchers, fd,
-                                                       wanted(watch));
+    int rc =
+        fl_io_is_parents(loop)
+            ? 0
+            : fl_watch_backend_update(loop->io->watchers, fd, wanted(watch));
     if (wanted(watch) == 0) {
         file = watch->file;
         watch->file = NULL;
@@ -180,6 +206,7 @@ fl_watch_remove(FLLoop *loop, int fd, enum fl_direction direction)
         }
         Py_DECREF(handle);
     }
+    Py_XDECREF(held);
     return 1;
 }
 
@@ -245,6 +272,27 @@ fl_watch_transport(FLLoop *loop, int fd)
     return watch == NULL ? NULL : watch->transport;
 }
 
+int
+fl_watch_check_free(FLLoop *loop, int fd, PyObject *file)
+{
+    PyObject *transport = fl_watch_transport(loop, fd);
+    if (FL_LIKELY(transport == NULL)) {
+        return 0;
+    }
+    Py_INCREF(transport);
+    PyObject *answer =
+        PyObject_CallMethodNoArgs(transport, loop->st->str.is_closing);
+    int closing = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    if (closing == 0) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "File descriptor %R is used by transport %R", file,
+                     transport);
+    }
+    Py_DECREF(transport);
+    return closing > 0 ? 0 : -1;
+}
+
 /* --- events ------------------------------------------------------------------- */
 
 static void
@@ -252,8 +300,14 @@ dispatch_one(struct fl_watchers *w, int fd, enum fl_direction direction)
 {
     /* Beware: a native watcher may make the table grow: look it up anew. */
     struct fl_watch *watch = &w->table[fd];
-    if (watch->native[direction] != NULL) {
-        watch->native[direction]->ready(watch->native[direction]);
+    struct fl_watcher *native = watch->native[direction];
+    if (native != NULL) {
+        PyObject *held = NULL;
+        if (watch->once & (1 << direction)) {
+            held = take_native(watch, direction);
+        }
+        native->ready(native);
+        Py_XDECREF(held);
         return;
     }
     FLHandle *handle = watch->handle[direction];
@@ -269,6 +323,19 @@ dispatch_one(struct fl_watchers *w, int fd, enum fl_direction direction)
     }
 }
 
+/* Tell the kernel what is left to watch after watchers were told once.  An entry
+   that fell asleep stays in the set: waking it costs a quarter of adding it. */
+static void
+settle(struct fl_watchers *w, int fd)
+{
+    struct fl_watch *watch = &w->table[fd];
+    uint8_t left = wanted(watch);
+    if (left != watch->registered && w->backend != NULL
+        && fl_watch_backend_update(w, fd, left) == -ENOENT) {
+        fl_watch_forget(w, fd);
+    }
+}
+
 void
 fl_watch_dispatch(struct fl_watchers *w, int fd, uint8_t ready)
 {
@@ -277,6 +344,28 @@ fl_watch_dispatch(struct fl_watchers *w, int fd, uint8_t ready)
     }
     if (ready & (1 << FL_WRITE)) {
         dispatch_one(w, fd, FL_WRITE);
+    }
+    settle(w, fd);
+}
+
+void
+fl_watch_closing(FLLoop *loop, int fd)
+{
+    struct fl_watch *watch =
+        loop->io == NULL ? NULL : find(loop->io->watchers, fd);
+    if (watch == NULL || (wanted(watch) == 0 && !watch->known)) {
+        return;
+    }
+    struct fl_watchers *w = loop->io->watchers;
+    fl_watch_backend_update(w, fd, 0);
+    for (int d = 0; d < 2; d++) {
+        watch = &w->table[fd];
+        if (watch->once & (1 << d)) {
+            struct fl_watcher *native = watch->native[d];
+            PyObject *held = take_native(watch, (enum fl_direction)d);
+            native->ready(native);
+            Py_XDECREF(held);
+        }
     }
 }
 
@@ -307,6 +396,11 @@ fl_watchers_traverse(struct fl_watchers *w, visitproc visit, void *arg)
         Py_VISIT(w->table[fd].handle[FL_READ]);
         Py_VISIT(w->table[fd].handle[FL_WRITE]);
         Py_VISIT(w->table[fd].file);
+        for (int d = 0; d < 2; d++) {
+            if (w->table[fd].once & (1 << d)) {
+                Py_VISIT(w->table[fd].native[d]->owner);
+            }
+        }
     }
     return 0;
 }
@@ -317,7 +411,8 @@ fl_watchers_close(struct fl_watchers *w)
     for (int fd = 0; fd < w->size; fd++) {
         for (int d = 0; d < 2; d++) {
             Py_CLEAR(w->table[fd].handle[d]);
-            w->table[fd].native[d] = NULL;
+            PyObject *held = take_native(&w->table[fd], (enum fl_direction)d);
+            Py_XDECREF(held);
         }
         Py_CLEAR(w->table[fd].file);
     }

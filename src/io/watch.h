@@ -17,6 +17,7 @@ enum fl_direction { FL_READ = 0, FL_WRITE = 1 };
 /* C code that waits for a descriptor; embedded in its owner. */
 struct fl_watcher {
     void (*ready)(struct fl_watcher *watcher); /* GIL held */
+    PyObject *owner; /* borrowed; what fl_watch_set_once() keeps alive */
 };
 
 struct fl_watch {
@@ -24,7 +25,10 @@ struct fl_watch {
     struct fl_watcher *native[2]; /* borrowed; instead of a handle */
     PyObject *file;               /* owned; what the user passed, if no int */
     PyObject *transport; /* borrowed; the transport that has this fd */
-    uint8_t registered; /* directions the kernel knows of, as 1 << direction */
+    uint8_t registered;  /* directions the kernel reports, as 1 << direction */
+    uint8_t once;        /* directions whose watcher is told once, likewise */
+    bool known;          /* epoll: fd is in the set, if only asleep */
+    bool one_shot;       /* epoll: falls asleep when it has reported */
     uint32_t generation; /* which registration this is; the backend's */
     void *backend;       /* owned by the backend */
 };
@@ -43,12 +47,21 @@ int fl_watch_set_handle(FLLoop *loop, int fd, enum fl_direction direction,
 int fl_watch_set_native(FLLoop *loop, int fd, enum fl_direction direction,
                         struct fl_watcher *watcher);
 
+/* Tell the watcher once; it is no longer set when it is told.  Its owner is kept
+   alive until then. */
+int fl_watch_set_once(FLLoop *loop, int fd, enum fl_direction direction,
+                      struct fl_watcher *watcher);
+
 /* Stop telling.  1: was watched, 0: was not. */
 int fl_watch_remove(FLLoop *loop, int fd, enum fl_direction direction);
 
 /* Stop telling this watcher; nothing happens if fd is another's by now. */
 void fl_watch_remove_native(FLLoop *loop, int fd, enum fl_direction direction,
                             const struct fl_watcher *watcher);
+
+/* The loop is about to close fd: who waits for it once is told now, and will find
+   it closed. */
+void fl_watch_closing(FLLoop *loop, int fd);
 
 /* Remember the object behind fd: a closed one does not know its number. */
 int fl_watch_set_file(FLLoop *loop, int fd, PyObject *file);
@@ -58,6 +71,9 @@ int fl_watch_find_file(FLLoop *loop, PyObject *file);
 /* Note which transport owns fd (NULL: none any more). */
 int fl_watch_set_transport(FLLoop *loop, int fd, PyObject *transport);
 FL_BORROWED PyObject *fl_watch_transport(FLLoop *loop, int fd);
+/* 0, or -1 with RuntimeError if fd belongs to a transport that is not closing;
+   file is what the user calls it. */
+int fl_watch_check_free(FLLoop *loop, int fd, PyObject *file);
 
 /* For io.c. */
 struct fl_watchers *fl_watchers_new(FLLoop *loop);

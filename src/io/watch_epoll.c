@@ -6,7 +6,12 @@
    closed one is still in it because a duplicate is open.  The second cannot be
    removed by number any more, and would be reported for ever: the set is then made
    anew.  A generation number tells an event of such a file from one of the file
-   that has the number now. */
+   that has the number now.
+
+   Who waits once (the sock_* methods) has EPOLLONESHOT: the entry falls asleep when
+   it has reported, and the next wait wakes it.  Adding and deleting it each time
+   takes four times as long.  No wait goes without a call that tells a file from the
+   one that has its number next. */
 #include "io/watch.h"
 
 #if defined(__linux__) && !defined(FL_PORTABLE)
@@ -50,12 +55,15 @@ from_epoll(uint32_t events)
 }
 
 static int
-control(int epfd, int op, int fd, uint8_t set, uint32_t generation)
+control(int epfd, int op, int fd, uint8_t set, const struct fl_watch *watch)
 {
     struct epoll_event event = {
         .events = to_epoll(set),
-        .data.u64 = (uint64_t)generation << 32 | (uint32_t)fd,
+        .data.u64 = (uint64_t)watch->generation << 32 | (uint32_t)fd,
     };
+    if ((set & ~watch->once) == 0) {
+        event.events |= EPOLLONESHOT;
+    }
     return epoll_ctl(epfd, op, fd, &event) < 0 ? -errno : 0;
 }
 
@@ -64,26 +72,33 @@ fl_watch_backend_update(struct fl_watchers *w, int fd, uint8_t set)
 {
     struct backend *b = w->backend;
     struct fl_watch *watch = &w->table[fd];
-    int rc;
+    int rc = 0;
     if (set == 0) {
-        rc = watch->registered ? control(b->epfd, EPOLL_CTL_DEL, fd, 0, 0) : 0;
+        rc = watch->known ? control(b->epfd, EPOLL_CTL_DEL, fd, 0, watch) : 0;
+        watch->known = false;
         watch->registered = 0;
         return rc;
     }
-    if (watch->registered) {
-        rc = control(b->epfd, EPOLL_CTL_MOD, fd, set, watch->generation);
+    if (watch->known) {
+        rc = control(b->epfd, EPOLL_CTL_MOD, fd, set, watch);
+        if (rc == -ENOENT && watch->registered == 0) {
+            watch->known = false; /* it slept: nobody watched the old file */
+        }
     }
-    else {
+    if (!watch->known) {
         watch->generation = ++w->generations;
-        rc = control(b->epfd, EPOLL_CTL_ADD, fd, set, watch->generation);
+        rc = control(b->epfd, EPOLL_CTL_ADD, fd, set, watch);
         if (rc == -EEXIST) {
-            rc = control(b->epfd, EPOLL_CTL_MOD, fd, set, watch->generation);
+            rc = control(b->epfd, EPOLL_CTL_MOD, fd, set, watch);
         }
     }
     if (rc == 0) {
+        watch->known = true;
         watch->registered = set;
+        watch->one_shot = (set & ~watch->once) == 0;
     }
     else if (rc == -ENOENT || rc == -EBADF) {
+        watch->known = false;
         watch->registered = 0;
     }
     return rc;
@@ -146,8 +161,7 @@ start_anew(struct fl_watchers *w)
     for (int fd = 0; fd < w->size; fd++) {
         struct fl_watch *watch = &w->table[fd];
         if (watch->registered != 0
-            && control(old->epfd, EPOLL_CTL_MOD, fd, watch->registered,
-                       watch->generation)
+            && control(old->epfd, EPOLL_CTL_MOD, fd, watch->registered, watch)
                    < 0) {
             /* closed: it must not be added under a number that is another's */
             watch->registered = 0;
@@ -161,6 +175,7 @@ start_anew(struct fl_watchers *w)
     for (int fd = 0; fd < w->size; fd++) {
         uint8_t set = w->table[fd].registered;
         w->table[fd].registered = 0;
+        w->table[fd].known = false;
         if (set != 0) {
             fl_watch_backend_update(w, fd, set);
         }
@@ -183,6 +198,9 @@ poll_cb(uv_poll_t *poll, int Py_UNUSED(status), int Py_UNUSED(ready))
         if (watch->registered == 0 || watch->generation != generation) {
             stale = true;
             continue;
+        }
+        if (watch->one_shot) {
+            watch->registered = 0; /* the kernel reports it no more */
         }
         fl_watch_dispatch(w, fd, from_epoll(events[i].events));
         if (w->backend == NULL) {
