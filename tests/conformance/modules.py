@@ -46,8 +46,8 @@ _ALL = [
     Module("test_ssl"),
     Module("test_subprocess"),
     Module("test_unix_events"),
-    Module("test_sock_lowlevel", loops.by_loop, later=True),
-    Module("test_sendfile", loops.by_loop, later=True),
+    Module("test_sock_lowlevel", loops.by_loop),
+    Module("test_sendfile", loops.by_loop),
     Module("test_transports", later=True, proof="nothing"),
     Module("test_protocols", later=True, proof="nothing"),
 ]
