@@ -56,7 +56,8 @@ init_objects(fl_state *st)
     FL_STATE_SUPPORT(X)
 #undef X
     st->context_kwnames = PyTuple_Pack(1, st->str.context);
-    if (st->context_kwnames == NULL) {
+    st->msg_kwnames = PyTuple_Pack(1, st->str.msg);
+    if (st->context_kwnames == NULL || st->msg_kwnames == NULL) {
         return -1;
     }
     st->coroutine_types = PySet_New(NULL);
@@ -108,6 +109,7 @@ drain_freelists(fl_state *st)
     fl_freelist_drain(&st->timers);
     fl_freelist_drain(&st->future_iters);
     fl_freelist_drain(&st->stop_iterations);
+    fl_freelist_drain(&st->coros);
 }
 
 int
@@ -128,6 +130,7 @@ fl_state_clear(PyObject *module)
     FL_STATE_SUPPORT(X)
 #undef X
     Py_CLEAR(st->context_kwnames);
+    Py_CLEAR(st->msg_kwnames);
     Py_CLEAR(st->current_tasks);
     Py_CLEAR(st->coroutine_types);
     return 0;

@@ -12,8 +12,10 @@
 
 /* Our types; each layer's init function fills in its own. */
 #define FL_STATE_TYPES(X)                                                     \
+    X(CoroType)                                                               \
     X(FutureIterType)                                                         \
     X(FutureType)                                                             \
+    X(GatheringFutureType)                                                    \
     X(HandleType)                                                             \
     X(ListenerType)                                                           \
     X(LoopType)                                                               \
@@ -31,16 +33,25 @@
     X(add_done_callback)                                                      \
     X(args)                                                                   \
     X(buffer_updated)                                                         \
+    X(call_at)                                                                \
     X(call_exception_handler)                                                 \
+    X(call_later)                                                             \
     X(call_soon)                                                              \
     X(cancel)                                                                 \
+    X(cancelled)                                                              \
     X(connection_lost)                                                        \
     X(connection_made)                                                        \
     X(context)                                                                \
     X(coro)                                                                   \
+    X(cr_await)                                                               \
+    X(create_future)                                                          \
+    X(create_task)                                                            \
     X(data_received)                                                          \
+    X(delay)                                                                  \
+    X(done)                                                                   \
     X(eager_start)                                                            \
     X(eof_received)                                                           \
+    X(exception)                                                              \
     X(get_buffer)                                                             \
     X(get_debug)                                                              \
     X(get_loop)                                                               \
@@ -51,10 +62,14 @@
     X(msg)                                                                    \
     X(name)                                                                   \
     X(pause_writing)                                                          \
+    X(remove_done_callback)                                                   \
     X(result)                                                                 \
     X(resume_writing)                                                         \
+    X(set_exception)                                                          \
     X(set_name)                                                               \
-    X(throw)
+    X(set_result)                                                             \
+    X(throw)                                                                  \
+    X(time)
 
 /* Types and exceptions of asyncio (their Python names, from where). */
 #define FL_STATE_IMPORTS(X)                                                   \
@@ -66,6 +81,8 @@
     X(asyncio_TimerHandle, "asyncio.events", "TimerHandle")                   \
     X(asyncio_Transport, "asyncio.transports", "Transport")                   \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")              \
+    X(current_task, "asyncio.tasks", "current_task")                          \
+    X(isfuture, "asyncio.futures", "isfuture")                                \
     X(get_event_loop, "asyncio.events", "get_event_loop")                     \
     X(get_running_loop, "asyncio.events", "_get_running_loop")                \
     X(enter_task, "asyncio.tasks", "_enter_task")                             \
@@ -121,6 +138,7 @@ typedef struct fl_state {
     } sup;
 
     PyObject *context_kwnames; /* ("context",) for vectorcalls */
+    PyObject *msg_kwnames;     /* ("msg",) */
     PyObject *current_tasks;   /* asyncio's {loop: task}; NULL from 3.14 */
     PyObject *coroutine_types; /* set: types that iscoroutine() accepted */
 
@@ -137,6 +155,7 @@ typedef struct fl_state {
     struct fl_freelist timers;
     struct fl_freelist future_iters;
     struct fl_freelist stop_iterations;
+    struct fl_freelist coros;
 } fl_state;
 
 extern struct PyModuleDef fl_module_def;

@@ -3,6 +3,7 @@
 #include "core/future.h"
 
 #include "core/stop_iteration.h"
+#include "core/throw.h"
 
 typedef struct {
     PyObject_HEAD
@@ -119,74 +120,17 @@ iter_send(FLFutureIter *self, PyObject *Py_UNUSED(value))
     return result;
 }
 
-/* Normalise (type, value, traceback) as the three-argument throw() takes it. */
-static PyObject *
-exception_to_throw(PyObject *type, PyObject *value)
-{
-    if (PyExceptionInstance_Check(type)) {
-        if (value != NULL && value != Py_None) {
-            PyErr_SetString(
-                PyExc_TypeError,
-                "instance exception may not have a separate value");
-            return NULL;
-        }
-        return Py_NewRef(type);
-    }
-    if (!PyExceptionClass_Check(type)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "exceptions must be classes deriving BaseException "
-                        "or instances of such a class");
-        return NULL;
-    }
-    if (value == NULL || value == Py_None) {
-        return PyObject_CallNoArgs(type);
-    }
-    if (PyObject_IsInstance(value, type) > 0) {
-        return Py_NewRef(value);
-    }
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    return PyTuple_Check(value) ? PyObject_Call(type, value, NULL)
-                                : PyObject_CallOneArg(type, value);
-}
-
 PyDoc_STRVAR(throw_doc, "throw($self, type, value=None, traceback=None, /)"
                         "\n--\n\nRaise the exception; the wait is over.");
 
 static PyObject *
 iter_throw(FLFutureIter *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs < 1 || nargs > 3) {
-        PyErr_Format(PyExc_TypeError,
-                     "throw() takes from 1 to 3 arguments (%zd given)", nargs);
-        return NULL;
-    }
-#if FL_PY312
-    if (nargs > 1
-        && PyErr_WarnEx(PyExc_DeprecationWarning,
-                        "the (type, exc, tb) signature of throw() is "
-                        "deprecated, use the single-arg signature instead.",
-                        1)
-               < 0) {
-        return NULL;
-    }
-#endif
-    PyObject *tb = nargs == 3 && args[2] != Py_None ? args[2] : NULL;
-    if (tb != NULL && !PyTraceBack_Check(tb)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "throw() third argument must be a traceback");
-        return NULL;
-    }
-    PyObject *exc = exception_to_throw(args[0], nargs > 1 ? args[1] : NULL);
+    PyObject *exc = fl_exception_to_throw(args, nargs);
     if (exc == NULL) {
         return NULL;
     }
     Py_CLEAR(self->future);
-    if (tb != NULL && PyException_SetTraceback(exc, tb) < 0) {
-        Py_DECREF(exc);
-        return NULL;
-    }
     fl_err_give(exc);
     return NULL;
 }

@@ -102,7 +102,8 @@ static int
 begin(FLTask *task, fl_state *st, PyObject *coro,
       const struct fl_task_options *options)
 {
-    if (FL_UNLIKELY(!PyCoro_CheckExact(coro))
+    if (FL_UNLIKELY(!PyCoro_CheckExact(coro)
+                    && !Py_IS_TYPE(coro, st->CoroType))
         && check_coroutine_slowly(st, coro) < 0) {
         return -1;
     }

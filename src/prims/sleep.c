@@ -1,0 +1,156 @@
+/* sleep(): a bare yield for no time, else a timer that sets a future. */
+#include "prims/sleep.h"
+
+#include "base/args.h"
+#include "prims/common.h"
+
+#include <math.h>
+
+enum { DELAY, RESULT, FUTURE, TIMER }; /* slots */
+enum { START, YIELDED, WAITING };      /* steps */
+
+/* The timer's callback: a method of the future, which knows its result. */
+static PyObject *
+set_result_unless_done(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    FLCoro *coro = (FLCoro *)self;
+    PyObject *fut = coro->slots[FUTURE];
+    if (fut != NULL) {
+        Py_INCREF(fut);
+        int status = fl_any_release(coro->st, fut, coro->slots[RESULT]);
+        Py_DECREF(fut);
+        if (status < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef timer_def = {"set_result_unless_cancelled",
+                                set_result_unless_done, METH_NOARGS, NULL};
+
+static PySendResult
+wait_for_timer(FLCoro *self, PyObject **result)
+{
+    fl_state *st = self->st;
+    PyObject *loop = fl_running_loop(st);
+    if (loop == NULL) {
+        return PYGEN_ERROR;
+    }
+    self->slots[FUTURE] = fl_loop_create_future(st, loop);
+    if (self->slots[FUTURE] != NULL) {
+        self->slots[TIMER] = fl_loop_call_later(st, loop, self->slots[DELAY],
+                                                &timer_def, (PyObject *)self);
+    }
+    Py_DECREF(loop);
+    if (self->slots[TIMER] == NULL) {
+        return PYGEN_ERROR;
+    }
+    self->step = WAITING;
+    return fl_coro_wait(self, self->slots[FUTURE], result);
+}
+
+/* The delay: 1 positive, 0 not, -1 error. */
+static int
+check_delay(PyObject *delay)
+{
+    if (PyFloat_CheckExact(delay)) {
+        double seconds = PyFloat_AS_DOUBLE(delay);
+#if FL_PY313
+        if (isnan(seconds)) {
+            PyErr_SetString(PyExc_ValueError,
+                            "Invalid delay: NaN (not a number)");
+            return -1;
+        }
+#endif
+        return !(seconds <= 0);
+    }
+    PyObject *zero = PyLong_FromLong(0);
+    int none =
+        zero == NULL ? -1 : PyObject_RichCompareBool(delay, zero, Py_LE);
+    Py_XDECREF(zero);
+    if (none != 0) {
+        return none < 0 ? -1 : 0;
+    }
+#if FL_PY313
+    double seconds = PyFloat_AsDouble(delay);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (isnan(seconds)) {
+        PyErr_SetString(PyExc_ValueError, "Invalid delay: NaN (not a number)");
+        return -1;
+    }
+#endif
+    return 1;
+}
+
+static PySendResult
+sleep_run(FLCoro *self, PyObject *value, PyObject **result)
+{
+    int positive;
+    switch (self->step) {
+        case START:
+            positive = check_delay(self->slots[DELAY]);
+            if (positive < 0) {
+                return PYGEN_ERROR;
+            }
+            if (positive) {
+                return wait_for_timer(self, result);
+            }
+            self->step = YIELDED;
+            return fl_coro_yield(result);
+        case YIELDED:
+            if (value == NULL) {
+                return PYGEN_ERROR;
+            }
+            *result = Py_NewRef(self->slots[RESULT]);
+            return PYGEN_RETURN;
+        default:
+            break;
+    }
+    PyObject *raised = fl_err_take();
+    int status = fl_cancel_handle(self->st, self->slots[TIMER]);
+    if (raised != NULL) {
+        if (status < 0) {
+            PyErr_Clear();
+        }
+        fl_err_give(raised);
+        return PYGEN_ERROR;
+    }
+    if (status < 0) {
+        return PYGEN_ERROR;
+    }
+    *result = Py_NewRef(value);
+    return PYGEN_RETURN;
+}
+
+static const struct fl_coro_kind sleep_kind = {"sleep", "sleep", sleep_run};
+
+const char fl_sleep_doc[] =
+    "sleep(delay, result=None)\n--\n\n"
+    "Wait for delay seconds (int or float) and give result.\n\n"
+    "With a delay of zero or less, let the loop turn once.  See asyncio.sleep.";
+
+static const struct fl_signature sleep_signature = {
+    "sleep", 1, 2, 0, 2, {FL_NAME(delay), FL_NAME(result)}};
+
+/* HOT */
+PyObject *
+fl_sleep(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+         PyObject *kwnames)
+{
+    fl_state *st = fl_state_of_module(module);
+    PyObject *values[2];
+    if (fl_args_parse(st, &sleep_signature, args, nargs, kwnames, values)
+        < 0) {
+        return NULL;
+    }
+    FLCoro *self = fl_coro_new(st, &sleep_kind);
+    if (self != NULL) {
+        self->slots[DELAY] = Py_NewRef(values[0]);
+        self->slots[RESULT] =
+            Py_NewRef(values[1] == NULL ? Py_None : values[1]);
+    }
+    return (PyObject *)self;
+}
