@@ -32,7 +32,7 @@ MAX_HEADER_LINES = 120
 DATA_MODEL_HEADERS = {
     "base/state.h": 180,  # all of the module's state, a line for each member
     "core/loop.h": 220,  # the loop
-    "core/future.h": 150,  # futures, and the part of tasks that is a future
+    "core/future.h": 170,  # futures, and the part of tasks that is a future
     "io/transport.h": 170,  # transports: reading, writing and their life share it
 }
 

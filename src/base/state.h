@@ -6,7 +6,7 @@
 #ifndef FL_BASE_STATE_H
 #define FL_BASE_STATE_H
 
-#include "base/common.h"
+#include "base/compat.h"
 #include "base/freelist.h"
 #include "base/list.h"
 
@@ -23,6 +23,7 @@
     X(StopIterationType)                                                      \
     X(TCPTransportType)                                                       \
     X(TaskType)                                                               \
+    X(TimeoutType)                                                            \
     X(TimerHandleType)
 
 /* Names used on attribute access and in calls. */
@@ -39,10 +40,12 @@
     X(call_soon)                                                              \
     X(cancel)                                                                 \
     X(cancelled)                                                              \
+    X(cancelling)                                                             \
     X(connection_lost)                                                        \
     X(connection_made)                                                        \
     X(context)                                                                \
     X(coro)                                                                   \
+    X(coro_or_future)                                                         \
     X(cr_await)                                                               \
     X(create_future)                                                          \
     X(create_task)                                                            \
@@ -52,6 +55,7 @@
     X(eager_start)                                                            \
     X(eof_received)                                                           \
     X(exception)                                                              \
+    X(fut)                                                                    \
     X(get_buffer)                                                             \
     X(get_debug)                                                              \
     X(get_loop)                                                               \
@@ -65,14 +69,29 @@
     X(remove_done_callback)                                                   \
     X(result)                                                                 \
     X(resume_writing)                                                         \
+    X(return_exceptions)                                                      \
     X(set_exception)                                                          \
     X(set_name)                                                               \
     X(set_result)                                                             \
     X(throw)                                                                  \
-    X(time)
+    X(time)                                                                   \
+    X(timeout)                                                                \
+    X(uncancel)                                                               \
+    X(when)
 
 /* Types and exceptions of asyncio (their Python names, from where). */
+#if FL_PY314
+#  define FL_STATE_IMPORTS_314(X)                                             \
+      X(add_to_awaited_by, "asyncio.futures", "future_add_to_awaited_by")     \
+      X(discard_from_awaited_by, "asyncio.futures",                           \
+        "future_discard_from_awaited_by")
+#else
+#  define FL_STATE_IMPORTS_314(X)
+#endif
+
 #define FL_STATE_IMPORTS(X)                                                   \
+    FL_STATE_IMPORTS_314(X)                                                   \
+    X(ExceptionGroup, "builtins", "ExceptionGroup")                           \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
     X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")           \
     X(asyncio_Future, "asyncio.futures", "Future")                            \
@@ -82,6 +101,8 @@
     X(asyncio_Transport, "asyncio.transports", "Transport")                   \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")              \
     X(current_task, "asyncio.tasks", "current_task")                          \
+    X(asyncio_GatheringFuture, "asyncio.tasks", "_GatheringFuture")           \
+    X(isawaitable, "inspect", "isawaitable")                                  \
     X(isfuture, "asyncio.futures", "isfuture")                                \
     X(get_event_loop, "asyncio.events", "get_event_loop")                     \
     X(get_running_loop, "asyncio.events", "_get_running_loop")                \

@@ -244,3 +244,14 @@ fl_task_cancel(FLTask *task, PyObject *msg)
     Py_DECREF(task);
     return status;
 }
+
+int32_t
+fl_task_uncancel(FLTask *task)
+{
+    if (task->fut.cancel_requests > 0 && --task->fut.cancel_requests == 0) {
+#if FL_PY313
+        task->fut.must_cancel = false;
+#endif
+    }
+    return task->fut.cancel_requests;
+}

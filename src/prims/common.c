@@ -342,3 +342,28 @@ fl_any_unlisten(fl_state *st, PyObject *fut, struct fl_listener *listener,
     return call_with_method(fut, st->str.remove_done_callback, listener,
                             owner);
 }
+
+static long
+ask_number(PyObject *o, PyObject *name)
+{
+    PyObject *answer = PyObject_CallMethodNoArgs(o, name);
+    long number = answer == NULL ? -1 : PyLong_AsLong(answer);
+    Py_XDECREF(answer);
+    return number;
+}
+
+long
+fl_any_cancelling(fl_state *st, PyObject *task)
+{
+    return FL_LIKELY(Py_IS_TYPE(task, st->TaskType))
+               ? ((FLFuture *)task)->cancel_requests
+               : ask_number(task, st->str.cancelling);
+}
+
+long
+fl_any_uncancel(fl_state *st, PyObject *task)
+{
+    return FL_LIKELY(Py_IS_TYPE(task, st->TaskType))
+               ? fl_task_uncancel((FLTask *)task)
+               : ask_number(task, st->str.uncancel);
+}

@@ -60,6 +60,10 @@ int fl_any_listen(fl_state *st, PyObject *fut, struct fl_listener *listener,
 int fl_any_unlisten(fl_state *st, PyObject *fut, struct fl_listener *listener,
                     PyObject *owner);
 
+/* task.cancelling() and task.uncancel() of any task; -1 on error */
+long fl_any_cancelling(fl_state *st, PyObject *task);
+long fl_any_uncancel(fl_state *st, PyObject *task);
+
 /* set_result(result) unless the future is done: what wakes a waiter.  0 or -1. */
 int fl_any_release(fl_state *st, PyObject *fut, PyObject *result);
 

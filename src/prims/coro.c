@@ -106,6 +106,7 @@ fl_coro_new(fl_state *st, const struct fl_coro_kind *kind)
     self->kind = kind;
     self->count = 0;
     self->step = 0;
+    self->option = 0;
     self->phase = FL_CORO_CREATED;
     PyObject_GC_Track(self);
     return self;
@@ -153,8 +154,11 @@ iterates_itself(fl_state *st, PyObject *awaitable)
     if (!PyGen_CheckExact(awaitable)) {
         return 0;
     }
-    PyCodeObject *code = PyGen_GetCode((PyGenObject *)awaitable);
-    bool coroutine = code->co_flags & CO_ITERABLE_COROUTINE;
+    PyObject *code = PyObject_GetAttrString(awaitable, "gi_code");
+    if (code == NULL) {
+        return -1;
+    }
+    bool coroutine = ((PyCodeObject *)code)->co_flags & CO_ITERABLE_COROUTINE;
     Py_DECREF(code);
     return coroutine;
 }

@@ -37,7 +37,7 @@
 
 #include "core/future.h"
 
-#define FL_CORO_SLOTS 4
+#define FL_CORO_SLOTS 6
 
 typedef struct FLCoro FLCoro;
 
@@ -64,6 +64,7 @@ struct FLCoro {
     double number;                  /* the kind's */
     int32_t count;                  /* the kind's */
     uint8_t step;                   /* the kind's; 0 at first */
+    uint8_t option;                 /* the kind's */
     uint8_t phase;                  /* enum fl_coro_phase */
 };
 

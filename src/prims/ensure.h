@@ -1,0 +1,25 @@
+/* Making tasks: create_task(), ensure_future(). */
+#ifndef FL_PRIMS_ENSURE_H
+#define FL_PRIMS_ENSURE_H
+
+#include "prims/common.h"
+
+/* asyncio.iscoroutine(); 1, 0 or -1. */
+int fl_iscoroutine(fl_state *st, PyObject *o);
+
+/* loop.create_task(coro, **keywords), the keywords as in a vectorcall behind
+   values.  kwnames may be NULL. */
+PyObject *fl_loop_create_task(fl_state *st, PyObject *loop, PyObject *coro,
+                              PyObject *const *values, PyObject *kwnames);
+
+/* asyncio.ensure_future(o, loop=loop); loop may be NULL. */
+PyObject *fl_ensure_future_on(fl_state *st, PyObject *o, PyObject *loop);
+
+PyObject *fl_create_task(PyObject *module, PyObject *const *args,
+                         Py_ssize_t nargs, PyObject *kwnames);
+PyObject *fl_ensure_future(PyObject *module, PyObject *const *args,
+                           Py_ssize_t nargs, PyObject *kwnames);
+extern const char fl_create_task_doc[];
+extern const char fl_ensure_future_doc[];
+
+#endif
