@@ -22,6 +22,7 @@
     X(ServerType)                                                             \
     X(StopIterationType)                                                      \
     X(TCPTransportType)                                                       \
+    X(TaskGroupType)                                                          \
     X(TaskType)                                                               \
     X(TimeoutType)                                                            \
     X(TimerHandleType)

@@ -161,54 +161,71 @@ create_task_named(fl_state *st, PyObject *loop, PyObject *const *values)
 }
 #endif
 
+PyObject *
+fl_create_task_on(fl_state *st, PyObject *loop, PyObject *coro,
+                  PyObject *const *values, PyObject *kwnames)
+{
+#if FL_PY314
+    return fl_loop_create_task(st, loop, coro, values, kwnames);
+#else
+    if (FL_LIKELY(kwnames == NULL)) {
+        return fl_loop_create_task(st, loop, coro, NULL, NULL);
+    }
+    PyObject *stack[3] = {coro};
+    PyObject *parsed[3];
+    Py_ssize_t nkw = PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; i < nkw && i < 2; i++) {
+        stack[1 + i] = values[i];
+    }
+    if (nkw > 2) {
+        PyErr_SetString(PyExc_TypeError,
+                        "create_task() got too many keyword arguments");
+        return NULL;
+    }
+    if (fl_args_parse(st, &create_task_signature, stack, 1, kwnames, parsed)
+        < 0) {
+        return NULL;
+    }
+    for (int i = 1; i < 3; i++) {
+        parsed[i] = parsed[i] == NULL ? Py_None : parsed[i];
+    }
+    return create_task_named(st, loop, parsed);
+#endif
+}
+
+PyObject *
+fl_create_task_coro(fl_state *st, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject **kwnames)
+{
+    Py_ssize_t nkw = *kwnames == NULL ? 0 : PyTuple_GET_SIZE(*kwnames);
+    if (FL_LIKELY(nargs == 1)) {
+        return args[0];
+    }
+    if (nargs == 0 && nkw == 1
+        && PyUnicode_Compare(PyTuple_GET_ITEM(*kwnames, 0), st->str.coro)
+               == 0) {
+        *kwnames = NULL;
+        return args[0];
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "create_task() takes 1 positional argument (%zd given)",
+                 nargs);
+    return NULL;
+}
+
 /* HOT */
 PyObject *
 fl_create_task(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                PyObject *kwnames)
 {
     fl_state *st = fl_state_of_module(module);
-    PyObject *loop = NULL, *task = NULL;
-    if (FL_LIKELY(nargs == 1 && kwnames == NULL)) {
-        loop = fl_running_loop(st);
-        if (loop != NULL) {
-            task = fl_loop_create_task(st, loop, args[0], NULL, NULL);
-            Py_DECREF(loop);
-        }
-        return task;
-    }
-#if FL_PY314
-    PyObject *coro = nargs == 1 ? args[0] : NULL;
-    Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    if (nargs == 0 && nkw == 1
-        && PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, 0), st->str.coro)
-               == 0) {
-        return fl_create_task(module, args, 1, NULL);
-    }
-    if (coro == NULL) {
-        PyErr_Format(PyExc_TypeError,
-                     "create_task() takes 1 positional argument (%zd given)",
-                     nargs);
+    PyObject *coro = fl_create_task_coro(st, args, nargs, &kwnames);
+    PyObject *loop = coro == NULL ? NULL : fl_running_loop(st);
+    if (loop == NULL) {
         return NULL;
     }
-    loop = fl_running_loop(st);
-    if (loop != NULL) {
-        task = fl_loop_create_task(st, loop, coro, args + 1, kwnames);
-    }
-#else
-    PyObject *values[3];
-    if (fl_args_parse(st, &create_task_signature, args, nargs, kwnames, values)
-        < 0) {
-        return NULL;
-    }
-    loop = fl_running_loop(st);
-    if (loop != NULL) {
-        for (int i = 1; i < 3; i++) {
-            values[i] = values[i] == NULL ? Py_None : values[i];
-        }
-        task = create_task_named(st, loop, values);
-    }
-#endif
-    Py_XDECREF(loop);
+    PyObject *task = fl_create_task_on(st, loop, coro, args + 1, kwnames);
+    Py_DECREF(loop);
     return task;
 }
 

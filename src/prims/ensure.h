@@ -12,6 +12,15 @@ int fl_iscoroutine(fl_state *st, PyObject *o);
 PyObject *fl_loop_create_task(fl_state *st, PyObject *loop, PyObject *coro,
                               PyObject *const *values, PyObject *kwnames);
 
+/* The same with create_task()'s keywords, as this Python hands them on. */
+PyObject *fl_create_task_on(fl_state *st, PyObject *loop, PyObject *coro,
+                            PyObject *const *values, PyObject *kwnames);
+
+/* The coroutine among the arguments of a create_task(): borrowed, NULL with
+   TypeError.  The keywords' values are at args + 1. */
+PyObject *fl_create_task_coro(fl_state *st, PyObject *const *args,
+                              Py_ssize_t nargs, PyObject **kwnames);
+
 /* asyncio.ensure_future(o, loop=loop); loop may be NULL. */
 PyObject *fl_ensure_future_on(fl_state *st, PyObject *o, PyObject *loop);
 

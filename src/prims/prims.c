@@ -5,6 +5,7 @@
 #include "prims/ensure.h"
 #include "prims/gather.h"
 #include "prims/sleep.h"
+#include "prims/taskgroup.h"
 #include "prims/timeout.h"
 #include "prims/wait_for.h"
 
@@ -30,7 +31,8 @@ int
 fl_prims_init(PyObject *module)
 {
     if (fl_coro_init_types(module) < 0 || fl_gather_init_types(module) < 0
-        || fl_timeout_init_types(module) < 0) {
+        || fl_timeout_init_types(module) < 0
+        || fl_taskgroup_init_types(module) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, prims_methods);
