@@ -12,6 +12,8 @@
 
 /* Our types; each layer's init function fills in its own. */
 #define FL_STATE_TYPES(X)                                                     \
+    X(AsCompletedType)                                                        \
+    X(ShieldType)                                                             \
     X(CoroType)                                                               \
     X(FutureIterType)                                                         \
     X(FutureType)                                                             \
@@ -30,9 +32,13 @@
 /* Names used on attribute access and in calls. */
 #define FL_STATE_STRINGS(X)                                                   \
     X(default_)                                                               \
+    X(ALL_COMPLETED)                                                          \
+    X(FIRST_COMPLETED)                                                        \
+    X(FIRST_EXCEPTION)                                                        \
     X(_asyncio_future_blocking)                                               \
     X(_loop)                                                                  \
     X(add_done_callback)                                                      \
+    X(arg)                                                                    \
     X(args)                                                                   \
     X(buffer_updated)                                                         \
     X(call_at)                                                                \
@@ -56,6 +62,7 @@
     X(eager_start)                                                            \
     X(eof_received)                                                           \
     X(exception)                                                              \
+    X(fs)                                                                     \
     X(fut)                                                                    \
     X(get_buffer)                                                             \
     X(get_debug)                                                              \
@@ -71,6 +78,7 @@
     X(result)                                                                 \
     X(resume_writing)                                                         \
     X(return_exceptions)                                                      \
+    X(return_when)                                                            \
     X(set_exception)                                                          \
     X(set_name)                                                               \
     X(set_result)                                                             \
