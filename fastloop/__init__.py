@@ -14,6 +14,22 @@ from . import _registry
 from ._core import Future, Handle, Task, TCPTransport, TimerHandle, libuv_version
 from .loop import Loop
 from .policy import EventLoopPolicy, install, uninstall
+from .primitives import (
+    TaskGroup,
+    Timeout,
+    as_completed,
+    create_task,
+    ensure_future,
+    gather,
+    run_coroutine_threadsafe,
+    shield,
+    sleep,
+    timeout,
+    timeout_at,
+    to_thread,
+    wait,
+    wait_for,
+)
 from .runners import new_event_loop, run
 from .server import Server
 from .tasks import asyncio_task_factory
@@ -28,13 +44,27 @@ __all__ = [
     "Server",
     "TCPTransport",
     "Task",
+    "TaskGroup",
+    "Timeout",
     "TimerHandle",
+    "as_completed",
     "asyncio_task_factory",
+    "create_task",
+    "ensure_future",
+    "gather",
     "install",
     "libuv_version",
     "new_event_loop",
     "run",
+    "run_coroutine_threadsafe",
+    "shield",
+    "sleep",
+    "timeout",
+    "timeout_at",
+    "to_thread",
     "uninstall",
+    "wait",
+    "wait_for",
 ]
 
 _registry.hook()

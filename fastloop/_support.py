@@ -110,6 +110,14 @@ def create_task_by_factory(
     return task
 
 
+async def wrap_awaitable(awaitable: Any) -> Any:
+    """Make a coroutine of what is none."""
+    return await awaitable
+
+
+wrap_awaitable.__name__ = wrap_awaitable.__qualname__ = "_wrap_awaitable"
+
+
 if sys.version_info >= (3, 12):
     swap_current_task = asyncio.tasks._swap_current_task  # type: ignore[attr-defined]
 else:

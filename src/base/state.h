@@ -91,6 +91,7 @@
 /* Types and exceptions of asyncio (their Python names, from where). */
 #if FL_PY314
 #  define FL_STATE_IMPORTS_314(X)                                             \
+      X(log_on_exception, "asyncio.tasks", "_log_on_exception")               \
       X(add_to_awaited_by, "asyncio.futures", "future_add_to_awaited_by")     \
       X(discard_from_awaited_by, "asyncio.futures",                           \
         "future_discard_from_awaited_by")
@@ -145,7 +146,8 @@
     X(transport_fatal_error)                                                  \
     X(transport_repr)                                                         \
     X(warn_send_failed)                                                       \
-    X(warn_unclosed)
+    X(warn_unclosed)                                                          \
+    X(wrap_awaitable)
 
 typedef struct fl_state {
 #define X(name) PyTypeObject *name;

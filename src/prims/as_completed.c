@@ -220,6 +220,28 @@ watch(FLAsCompleted *self, PyObject *todo, PyObject *loop)
     return status;
 }
 
+/* 0 if fs may be iterated over, -1 with asyncio's TypeError */
+static int
+check_argument(fl_state *st, PyObject *fs)
+{
+#if FL_PY313
+    PyObject *answer = PyObject_CallOneArg(st->imp.isawaitable, fs);
+    int wrong = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    const char *message = "expects an iterable of awaitables, not %s";
+#else
+    int wrong = fl_isfuture(st, fs);
+    if (wrong == 0) {
+        wrong = fl_iscoroutine(st, fs);
+    }
+    const char *message = "expect an iterable of futures, not %s";
+#endif
+    if (wrong > 0) {
+        PyErr_Format(PyExc_TypeError, message, fl_type_name(Py_TYPE(fs)));
+    }
+    return wrong != 0 ? -1 : 0;
+}
+
 static int
 begin(FLAsCompleted *self)
 {
@@ -229,6 +251,10 @@ begin(FLAsCompleted *self)
         return 0;
     }
     self->given = NULL;
+    if (check_argument(st, given) < 0) {
+        Py_DECREF(given);
+        return -1;
+    }
     PyObject *loop = PyObject_CallNoArgs(st->imp.get_event_loop);
     PyObject *todo = NULL;
     int status = -1;
@@ -367,28 +393,6 @@ iterator_anext(FLAsCompleted *self)
 
 /* --- the function ---------------------------------------------------------------------- */
 
-/* 0 if fs may be iterated over, -1 with asyncio's TypeError */
-static int
-check_argument(fl_state *st, PyObject *fs)
-{
-#if FL_PY313
-    PyObject *answer = PyObject_CallOneArg(st->imp.isawaitable, fs);
-    int wrong = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    const char *message = "expects an iterable of awaitables, not %s";
-#else
-    int wrong = fl_isfuture(st, fs);
-    if (wrong == 0) {
-        wrong = fl_iscoroutine(st, fs);
-    }
-    const char *message = "expect an iterable of futures, not %s";
-#endif
-    if (wrong > 0) {
-        PyErr_Format(PyExc_TypeError, message, fl_type_name(Py_TYPE(fs)));
-    }
-    return wrong != 0 ? -1 : 0;
-}
-
 const char fl_as_completed_doc[] =
     "as_completed(fs, *, timeout=None)\n--\n\n"
     "Return an iterator over awaitables in the order in which they complete.\n"
@@ -407,8 +411,7 @@ fl_as_completed(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
     PyObject *values[2];
     if (fl_args_parse(st, &as_completed_signature, args, nargs, kwnames,
                       values)
-            < 0
-        || check_argument(st, values[0]) < 0) {
+        < 0) {
         return NULL;
     }
     FLAsCompleted *self =

@@ -560,6 +560,24 @@ coro_await(FLCoro *self)
     return Py_NewRef(self);
 }
 
+/* `await` takes the slot above.  Who calls __await__() by name gets an iterator that
+   is none of a coroutine's other things. */
+PyDoc_STRVAR(await_doc, "__await__($self, /)\n--\n\n"
+                        "Return an iterator to be used in await expression.");
+
+static PyObject *
+coro_await_method(FLCoro *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *wrapper =
+        PyObject_CallOneArg(self->st->sup.wrap_awaitable, (PyObject *)self);
+    if (wrapper == NULL) {
+        return NULL;
+    }
+    PyObject *iterator = PyObject_CallMethod(wrapper, "__await__", NULL);
+    Py_DECREF(wrapper);
+    return iterator;
+}
+
 static PyObject *
 coro_repr(FLCoro *self)
 {
@@ -613,6 +631,8 @@ static PyMethodDef coro_methods[] = {
     {"send", (PyCFunction)coro_send, METH_O, send_doc},
     {"throw", FL_METHOD(coro_throw), METH_FASTCALL, throw_doc},
     {"close", (PyCFunction)coro_close, METH_NOARGS, close_doc},
+    {"__await__", (PyCFunction)coro_await_method, METH_NOARGS | METH_COEXIST,
+     await_doc},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
      PyDoc_STR("Generic as collections.abc.Coroutine is.")},
     {NULL, NULL, 0, NULL},

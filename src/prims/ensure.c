@@ -232,22 +232,6 @@ fl_create_task(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
 /* --- ensure_future() -------------------------------------------------------------- */
 
 /* A coroutine around anything that can be awaited. */
-static PySendResult
-wrap_run(FLCoro *self, PyObject *value, PyObject **result)
-{
-    if (self->step == 0) {
-        self->step = 1;
-        return fl_coro_await(self, self->slots[0], result);
-    }
-    *result = Py_XNewRef(value);
-    return value == NULL ? PYGEN_ERROR : PYGEN_RETURN;
-}
-
-static const struct fl_coro_kind wrap_kind = {
-    "_wrap_awaitable",
-    FL_PY312 ? "ensure_future.<locals>._wrap_awaitable" : "_wrap_awaitable",
-    wrap_run};
-
 static PyObject *
 wrap_awaitable(fl_state *st, PyObject *o)
 {
@@ -262,11 +246,7 @@ wrap_awaitable(fl_state *st, PyObject *o)
     if (awaitable <= 0) {
         return NULL;
     }
-    FLCoro *coro = fl_coro_new(st, &wrap_kind);
-    if (coro != NULL) {
-        coro->slots[0] = Py_NewRef(o);
-    }
-    return (PyObject *)coro;
+    return PyObject_CallOneArg(st->sup.wrap_awaitable, o);
 }
 
 /* o is a future: is it of this loop?  A new reference to it. */

@@ -67,15 +67,28 @@ child_result(fl_state *st, PyObject *child)
     return fl_any_result(st, child);
 }
 
+/* A child that goes on is not awaited by the caller any more. */
 static int
-set_exception(FLGathering *self, FL_STEALS(2) PyObject *exc)
+discard_awaited_by(FLGathering *self, fl_state *st)
+{
+    int status = 0;
+    for (Py_ssize_t i = 0; self->task != NULL && status == 0 && i < self->n;
+         i++) {
+        status = fl_discard_awaited_by(st, self->children[i], self->task);
+    }
+    (void)st;
+    return status;
+}
+
+static int
+set_exception(FLGathering *self, fl_state *st, FL_STEALS(3) PyObject *exc)
 {
     if (exc == NULL) {
         return -1;
     }
     int status = fl_future_set_exception(&self->fut, exc);
     Py_DECREF(exc);
-    return status;
+    return status < 0 ? -1 : discard_awaited_by(self, st);
 }
 
 /* All are done. */
@@ -97,7 +110,7 @@ finish(FLGathering *self, fl_state *st)
     int status;
     if (FL_UNLIKELY(self->cancel_requested)) {
         status = set_exception(
-            self, make_cancelled_error(st, self->children[self->n - 1]));
+            self, st, make_cancelled_error(st, self->children[self->n - 1]));
     }
     else {
         status = fl_future_set_result(&self->fut, results);
@@ -138,7 +151,7 @@ pass_on_failure(FLGathering *self, fl_state *st, PyObject *child)
         Py_DECREF(exc);
         return 0;
     }
-    return set_exception(self, exc) < 0 ? -1 : 1;
+    return set_exception(self, st, exc) < 0 ? -1 : 1;
 }
 
 /* HOT */

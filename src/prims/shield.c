@@ -88,40 +88,29 @@ shielding_task(PyObject *owner)
 static struct fl_listener inner_done_def = {
     {"_inner_done_callback", inner_done, METH_O, NULL}, shielding_task};
 
-#if FL_PY314
-/* The owner is the same for all: one report, however many shields there were. */
-static PyObject *
-log_on_exception(PyObject *Py_UNUSED(owner), PyObject *fut)
-{
-    PyObject *function = PyObject_GetAttrString(
-        PyImport_AddModule("asyncio.tasks"), "_log_on_exception");
-    PyObject *result =
-        function == NULL ? NULL : PyObject_CallOneArg(function, fut);
-    Py_XDECREF(function);
-    return result;
-}
-
-static struct fl_listener log_def = {
-    {"_log_on_exception", log_on_exception, METH_O, NULL}, NULL};
-
+/* The inner future's exception will have nobody to tell: asyncio's function logs
+   it, once, however many shields there were.  From 3.14 on. */
 static int
 log_later(FLShield *self)
 {
+#if FL_PY314
     fl_state *st = self->st;
-    PyObject *owner = (PyObject *)st->ShieldType;
-    if (fl_any_unlisten(st, self->inner, &log_def, owner) < 0
-        || fl_any_listen(st, self->inner, &log_def, owner) < 0) {
-        return -1;
-    }
-    return fl_discard_awaited_by(st, self->inner, self->task);
-}
+    PyObject *log = st->imp.log_on_exception;
+    PyObject *removed = PyObject_CallMethodOneArg(
+        self->inner, st->str.remove_done_callback, log);
+    PyObject *added = removed == NULL
+                          ? NULL
+                          : PyObject_CallMethodOneArg(
+                                self->inner, st->str.add_done_callback, log);
+    Py_XDECREF(removed);
+    Py_XDECREF(added);
+    return added == NULL ? -1
+                         : fl_discard_awaited_by(st, self->inner, self->task);
 #else
-static int
-log_later(FLShield *Py_UNUSED(self))
-{
+    (void)self;
     return 0;
-}
 #endif
+}
 
 static PyObject *
 outer_done(PyObject *owner, PyObject *Py_UNUSED(outer))

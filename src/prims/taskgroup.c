@@ -425,6 +425,36 @@ group_dealloc(FLTaskGroup *self)
     Py_DECREF(type);
 }
 
+static PyObject *
+get_object(FLTaskGroup *self, void *offset)
+{
+    PyObject *o = *(PyObject **)(void *)((char *)self + (uintptr_t)offset);
+    return Py_NewRef(o == NULL ? Py_None : o);
+}
+
+static PyObject *
+get_flag(FLTaskGroup *self, void *offset)
+{
+    return PyBool_FromLong(*(bool *)((char *)self + (uintptr_t)offset));
+}
+
+#define PRIVATE(name, get, field)                                             \
+    {name, (getter)get, NULL, NULL, (void *)offsetof(FLTaskGroup, field)}
+
+static PyGetSetDef group_getset[] = {
+    PRIVATE("_loop", get_object, loop),
+    PRIVATE("_parent_task", get_object, parent),
+    PRIVATE("_tasks", get_object, tasks),
+    PRIVATE("_errors", get_object, errors),
+    PRIVATE("_base_error", get_object, base_error),
+    PRIVATE("_on_completed_fut", get_object, completed),
+    PRIVATE("_entered", get_flag, entered),
+    PRIVATE("_exiting", get_flag, exiting),
+    PRIVATE("_aborting", get_flag, aborting),
+    PRIVATE("_parent_cancel_requested", get_flag, parent_cancel_requested),
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMethodDef group_methods[] = {
     {"create_task", FL_METHOD(group_create_task),
      METH_FASTCALL | METH_KEYWORDS, create_task_doc},
