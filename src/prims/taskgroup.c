@@ -480,11 +480,17 @@ PyDoc_STRVAR(type_doc,
              "asyncio.TaskGroup.");
 
 static PyType_Slot group_slots[] = {
-    {Py_tp_doc, (void *)type_doc},    {Py_tp_new, group_new},
-    {Py_tp_init, group_init},         {Py_tp_dealloc, group_dealloc},
-    {Py_tp_traverse, group_traverse}, {Py_tp_clear, group_clear},
-    {Py_tp_repr, group_repr},         {Py_tp_methods, group_methods},
-    {Py_tp_members, group_members},   {0, NULL},
+    {Py_tp_doc, (void *)type_doc},
+    {Py_tp_new, group_new},
+    {Py_tp_init, group_init},
+    {Py_tp_dealloc, group_dealloc},
+    {Py_tp_traverse, group_traverse},
+    {Py_tp_clear, group_clear},
+    {Py_tp_repr, group_repr},
+    {Py_tp_methods, group_methods},
+    {Py_tp_members, group_members},
+    {Py_tp_getset, group_getset},
+    {0, NULL},
 };
 
 static PyType_Spec group_spec = {
