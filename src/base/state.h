@@ -13,7 +13,6 @@
 /* Our types; each layer's init function fills in its own. */
 #define FL_STATE_TYPES(X)                                                     \
     X(AsCompletedType)                                                        \
-    X(ShieldType)                                                             \
     X(CoroType)                                                               \
     X(FutureIterType)                                                         \
     X(FutureType)                                                             \
@@ -22,12 +21,14 @@
     X(ListenerType)                                                           \
     X(LoopType)                                                               \
     X(ServerType)                                                             \
+    X(ShieldType)                                                             \
     X(StopIterationType)                                                      \
     X(TCPTransportType)                                                       \
     X(TaskGroupType)                                                          \
     X(TaskType)                                                               \
     X(TimeoutType)                                                            \
-    X(TimerHandleType)
+    X(TimerHandleType)                                                        \
+    X(WaitCounterType)
 
 /* Names used on attribute access and in calls. */
 #define FL_STATE_STRINGS(X)                                                   \

@@ -67,6 +67,48 @@ fl_loop_time(fl_state *st, PyObject *loop)
     return seconds;
 }
 
+/* --- releasing ----------------------------------------------------------------- */
+
+/* A method of a future, of any type. */
+static PyObject *
+release(PyObject *owner, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *module = PyType_GetModuleByDef(Py_TYPE(owner), &fl_module_def);
+    if (FL_LIKELY(module != NULL)) {
+        if (fl_any_release(fl_state_of_module(module), owner, Py_None) < 0) {
+            return NULL;
+        }
+        Py_RETURN_NONE;
+    }
+    PyErr_Clear();
+    PyObject *answer = PyObject_CallMethod(owner, "done", NULL);
+    int done = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    if (done != 0) {
+        return done < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    return PyObject_CallMethod(owner, "set_result", "O", Py_None);
+}
+
+static PyMethodDef release_def = {"_release_waiter", release, METH_NOARGS,
+                                  NULL};
+
+/* The task that waits for the future, if it is one of ours. */
+static PyObject *
+released_task(PyObject *owner)
+{
+    PyObject *module = PyType_GetModuleByDef(Py_TYPE(owner), &fl_module_def);
+    if (module == NULL) {
+        PyErr_Clear();
+        return NULL;
+    }
+    const FLFuture *fut = (FLFuture *)owner;
+    return fut->first.context == NULL ? fut->first.call : NULL;
+}
+
+struct fl_listener fl_release_def = {
+    {"_release_waiter", release, METH_O, NULL}, released_task};
+
 /* --- timers -------------------------------------------------------------------- */
 
 /* loop.name([time, ]owner.method) */
@@ -151,6 +193,19 @@ fl_loop_call_soon(fl_state *st, PyObject *loop, PyMethodDef *method,
         return NULL;
     }
     return (PyObject *)handle;
+}
+
+PyObject *
+fl_loop_release_later(fl_state *st, PyObject *loop, PyObject *delay,
+                      PyObject *fut)
+{
+    if (FL_LIKELY(fl_plain_loop(st, loop) != NULL)) {
+        return fl_loop_call_later(st, loop, delay, &release_def, fut);
+    }
+    PyObject *stack[] = {NULL, loop, delay, st->sup.set_result_unless_done,
+                         fut};
+    return PyObject_VectorcallMethod(st->str.call_later, stack + 1,
+                                     4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
 int

@@ -39,6 +39,9 @@ PyObject *fl_loop_call_at(fl_state *st, PyObject *loop, PyObject *when,
 /* loop.call_soon(owner.method) */
 PyObject *fl_loop_call_soon(fl_state *st, PyObject *loop, PyMethodDef *method,
                             PyObject *owner);
+/* loop.call_later(delay, release, fut): see fl_any_release() */
+PyObject *fl_loop_release_later(fl_state *st, PyObject *loop, PyObject *delay,
+                                PyObject *fut);
 /* handle.cancel(); 0 or -1. */
 int fl_cancel_handle(fl_state *st, PyObject *handle);
 
@@ -66,5 +69,9 @@ long fl_any_uncancel(fl_state *st, PyObject *task);
 
 /* set_result(result) unless the future is done: what wakes a waiter.  0 or -1. */
 int fl_any_release(fl_state *st, PyObject *fut, PyObject *result);
+
+/* Releases its owner, a future, when another one is done.  A coroutine never is the
+   owner itself: it would stay alive, and not be closed, while that is pending. */
+extern struct fl_listener fl_release_def;
 
 #endif

@@ -41,7 +41,7 @@ fl_prims_init(PyObject *module)
     if (fl_coro_init_types(module) < 0 || fl_gather_init_types(module) < 0
         || fl_timeout_init_types(module) < 0
         || fl_taskgroup_init_types(module) < 0
-        || fl_shield_init_types(module) < 0
+        || fl_shield_init_types(module) < 0 || fl_wait_init_types(module) < 0
         || fl_as_completed_init_types(module) < 0) {
         return -1;
     }

@@ -6,28 +6,8 @@
 
 #include <math.h>
 
-enum { DELAY, RESULT, FUTURE, TIMER }; /* slots */
-enum { START, YIELDED, WAITING };      /* steps */
-
-/* The timer's callback: a method of the future, which knows its result. */
-static PyObject *
-set_result_unless_done(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    FLCoro *coro = (FLCoro *)self;
-    PyObject *fut = coro->slots[FUTURE];
-    if (fut != NULL) {
-        Py_INCREF(fut);
-        int status = fl_any_release(coro->st, fut, coro->slots[RESULT]);
-        Py_DECREF(fut);
-        if (status < 0) {
-            return NULL;
-        }
-    }
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef timer_def = {"set_result_unless_cancelled",
-                                set_result_unless_done, METH_NOARGS, NULL};
+enum { DELAY, RESULT, TIMER };    /* slots */
+enum { START, YIELDED, WAITING }; /* steps */
 
 static PySendResult
 wait_for_timer(FLCoro *self, PyObject **result)
@@ -37,17 +17,19 @@ wait_for_timer(FLCoro *self, PyObject **result)
     if (loop == NULL) {
         return PYGEN_ERROR;
     }
-    self->slots[FUTURE] = fl_loop_create_future(st, loop);
-    if (self->slots[FUTURE] != NULL) {
-        self->slots[TIMER] = fl_loop_call_later(st, loop, self->slots[DELAY],
-                                                &timer_def, (PyObject *)self);
+    PyObject *fut = fl_loop_create_future(st, loop);
+    if (fut != NULL) {
+        self->slots[TIMER] =
+            fl_loop_release_later(st, loop, self->slots[DELAY], fut);
     }
+    PySendResult status = PYGEN_ERROR;
+    if (self->slots[TIMER] != NULL) {
+        self->step = WAITING;
+        status = fl_coro_wait(self, fut, result);
+    }
+    Py_XDECREF(fut);
     Py_DECREF(loop);
-    if (self->slots[TIMER] == NULL) {
-        return PYGEN_ERROR;
-    }
-    self->step = WAITING;
-    return fl_coro_wait(self, self->slots[FUTURE], result);
+    return status;
 }
 
 /* The delay: 1 positive, 0 not, -1 error. */
@@ -121,7 +103,7 @@ sleep_run(FLCoro *self, PyObject *value, PyObject **result)
     if (status < 0) {
         return PYGEN_ERROR;
     }
-    *result = Py_NewRef(value);
+    *result = Py_NewRef(self->slots[RESULT]);
     return PYGEN_RETURN;
 }
 

@@ -6,49 +6,50 @@
 #include "prims/coro.h"
 #include "prims/ensure.h"
 
-enum { FUTURES, TIMEOUT, RETURN_WHEN, WAITER, TIMER, TASK }; /* slots */
-enum { START, WAITING };                                     /* steps */
-enum { ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION };    /* options */
+enum { FUTURES, TIMEOUT, RETURN_WHEN, COUNTER };          /* slots */
+enum { START, WAITING };                                  /* steps */
+enum { ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION }; /* options */
+
+/* What the futures tell: not the coroutine, which they would keep alive. */
+typedef struct {
+    PyObject_HEAD
+    fl_state *st;     /* borrowed: our type holds the module */
+    PyObject *waiter; /* owned */
+    PyObject *timer;  /* owned handle, or NULL */
+    PyObject *task;   /* owned: who waits, for the call graph, or NULL */
+    Py_ssize_t left;
+    uint8_t option;
+} FLCounter;
 
 /* --- while waiting ------------------------------------------------------------------- */
 
 static int
-cancel_timer(FLCoro *self)
+cancel_timer(FLCounter *self)
 {
-    PyObject *timer = self->slots[TIMER];
+    PyObject *timer = self->timer;
     if (timer == NULL) {
         return 0;
     }
-    self->slots[TIMER] = NULL;
+    self->timer = NULL;
     int status = fl_cancel_handle(self->st, timer);
     Py_DECREF(timer);
     return status;
 }
 
 static int
-release(FLCoro *self)
+release(FLCounter *self)
 {
-    PyObject *waiter = self->slots[WAITER];
-    if (waiter == NULL) {
-        return 0; /* the wait has ended */
+    if (self->waiter == NULL) {
+        return 0; /* cleared by the garbage collector */
     }
-    Py_INCREF(waiter);
-    int status = fl_any_release(self->st, waiter, Py_None);
+    PyObject *waiter = Py_NewRef(self->waiter);
+    int status = cancel_timer(self);
+    if (status == 0) {
+        status = fl_any_release(self->st, waiter, Py_None);
+    }
     Py_DECREF(waiter);
     return status;
 }
-
-static PyObject *
-on_timeout(PyObject *owner, PyObject *Py_UNUSED(ignored))
-{
-    if (release((FLCoro *)owner) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef timer_def = {"_release_waiter", on_timeout, METH_NOARGS,
-                                NULL};
 
 /* Did it end with an exception (which then counts as seen)?  1, 0 or -1. */
 static int
@@ -65,23 +66,22 @@ has_failed(fl_state *st, PyObject *fut)
 
 /* HOT */
 static int
-note_done(FLCoro *self, PyObject *fut)
+note_done(FLCounter *self, PyObject *fut)
 {
-    int enough = --self->count <= 0 || self->option == FIRST_COMPLETED;
+    int enough = --self->left <= 0 || self->option == FIRST_COMPLETED;
     if (!enough && self->option == FIRST_EXCEPTION) {
         enough = has_failed(self->st, fut);
     }
-    if (enough < 0
-        || (enough && (cancel_timer(self) < 0 || release(self) < 0))) {
+    if (enough < 0 || (enough && release(self) < 0)) {
         return -1;
     }
-    return fl_discard_awaited_by(self->st, fut, self->slots[TASK]);
+    return fl_discard_awaited_by(self->st, fut, self->task);
 }
 
 static PyObject *
 future_done(PyObject *owner, PyObject *fut)
 {
-    if (note_done((FLCoro *)owner, fut) < 0) {
+    if (note_done((FLCounter *)owner, fut) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -90,7 +90,7 @@ future_done(PyObject *owner, PyObject *fut)
 static PyObject *
 waiting_task(PyObject *owner)
 {
-    return ((FLCoro *)owner)->slots[TASK];
+    return ((FLCounter *)owner)->task;
 }
 
 static struct fl_listener future_done_def = {
@@ -161,35 +161,53 @@ check_no_coroutines(fl_state *st, PyObject *list)
     return 0;
 }
 
-/* A waiter, a timer, and a listener for each future; all of it may fail half-way and
-   is undone by finish(). */
+static FLCounter *
+make_counter(FLCoro *self, PyObject *loop)
+{
+    fl_state *st = self->st;
+    FLCounter *counter =
+        (FLCounter *)PyType_GenericAlloc(st->WaitCounterType, 0);
+    if (counter == NULL) {
+        return NULL;
+    }
+    counter->st = st;
+    counter->option = self->option;
+    counter->left = PyTuple_GET_SIZE(self->slots[FUTURES]);
+    counter->waiter = fl_loop_create_future(st, loop);
+    if (counter->waiter != NULL && self->slots[TIMEOUT] != Py_None) {
+        counter->timer = fl_loop_release_later(st, loop, self->slots[TIMEOUT],
+                                               counter->waiter);
+    }
+#if FL_PY314
+    if (!PyErr_Occurred()) {
+        counter->task = fl_current_task(st, loop);
+        if (counter->task == Py_None) {
+            Py_CLEAR(counter->task);
+        }
+    }
+#endif
+    if (PyErr_Occurred()) {
+        Py_CLEAR(counter);
+    }
+    return counter;
+}
+
+/* A counter, and a listener for each future; it may fail half-way and is undone by
+   stop(). */
 static int
 listen_to_all(FLCoro *self, PyObject *loop)
 {
     fl_state *st = self->st;
     PyObject *list = self->slots[FUTURES];
-    self->slots[WAITER] = fl_loop_create_future(st, loop);
-    if (self->slots[WAITER] == NULL) {
+    FLCounter *counter = make_counter(self, loop);
+    if (counter == NULL) {
         return -1;
     }
-    if (self->slots[TIMEOUT] != Py_None) {
-        self->slots[TIMER] = fl_loop_call_later(st, loop, self->slots[TIMEOUT],
-                                                &timer_def, (PyObject *)self);
-        if (self->slots[TIMER] == NULL) {
-            return -1;
-        }
-    }
-#if FL_PY314
-    self->slots[TASK] = fl_current_task(st, loop);
-    if (self->slots[TASK] == Py_None) {
-        Py_CLEAR(self->slots[TASK]);
-    }
-#endif
-    self->count = (int32_t)PyTuple_GET_SIZE(list);
+    self->slots[COUNTER] = (PyObject *)counter;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(list); i++) {
         PyObject *fut = PyTuple_GET_ITEM(list, i);
-        if (fl_any_listen(st, fut, &future_done_def, (PyObject *)self) < 0
-            || fl_add_awaited_by(st, fut, self->slots[TASK]) < 0) {
+        if (fl_any_listen(st, fut, &future_done_def, (PyObject *)counter) < 0
+            || fl_add_awaited_by(st, fut, counter->task) < 0) {
             return -1;
         }
     }
@@ -216,8 +234,11 @@ begin(FLCoro *self, PyObject **result)
     self->step = WAITING;
     int status = listen_to_all(self, loop);
     Py_DECREF(loop);
-    return status < 0 ? PYGEN_ERROR
-                      : fl_coro_wait(self, self->slots[WAITER], result);
+    if (status < 0) {
+        return PYGEN_ERROR;
+    }
+    return fl_coro_wait(self, ((FLCounter *)self->slots[COUNTER])->waiter,
+                        result);
 }
 
 /* --- the end --------------------------------------------------------------------------- */
@@ -229,12 +250,15 @@ stop(FLCoro *self)
     fl_state *st = self->st;
     PyObject *raised = fl_err_take();
     PyObject *list = self->slots[FUTURES];
-    int status = cancel_timer(self);
-    for (Py_ssize_t i = 0; status == 0 && i < PyTuple_GET_SIZE(list); i++) {
+    FLCounter *counter = (FLCounter *)self->slots[COUNTER];
+    int status = counter == NULL ? 0 : cancel_timer(counter);
+    for (Py_ssize_t i = 0;
+         counter != NULL && status == 0 && i < PyTuple_GET_SIZE(list); i++) {
         PyObject *fut = PyTuple_GET_ITEM(list, i);
-        status = fl_any_unlisten(st, fut, &future_done_def, (PyObject *)self);
+        status =
+            fl_any_unlisten(st, fut, &future_done_def, (PyObject *)counter);
         if (status == 0) {
-            status = fl_discard_awaited_by(st, fut, self->slots[TASK]);
+            status = fl_discard_awaited_by(st, fut, counter->task);
         }
     }
     if (raised != NULL) {
@@ -308,4 +332,59 @@ fl_wait(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
             Py_NewRef(values[2] == NULL ? st->str.ALL_COMPLETED : values[2]);
     }
     return (PyObject *)self;
+}
+
+/* --- the type of the counter ------------------------------------------------------------ */
+
+static int
+counter_traverse(FLCounter *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->waiter);
+    Py_VISIT(self->timer);
+    Py_VISIT(self->task);
+    return 0;
+}
+
+static int
+counter_clear(FLCounter *self)
+{
+    Py_CLEAR(self->waiter);
+    Py_CLEAR(self->timer);
+    Py_CLEAR(self->task);
+    return 0;
+}
+
+static void
+counter_dealloc(FLCounter *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    counter_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot counter_slots[] = {
+    {Py_tp_dealloc, counter_dealloc},
+    {Py_tp_traverse, counter_traverse},
+    {Py_tp_clear, counter_clear},
+    {Py_tp_doc, "Counts the futures that wait() waits for."},
+    {0, NULL},
+};
+
+static PyType_Spec counter_spec = {
+    .name = "fastloop._core.WaitCounter",
+    .basicsize = sizeof(FLCounter),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = counter_slots,
+};
+
+int
+fl_wait_init_types(PyObject *module)
+{
+    fl_state *st = fl_state_of_module(module);
+    return fl_state_add_type(module, &st->WaitCounterType, &counter_spec,
+                             NULL);
 }

@@ -8,4 +8,6 @@ PyObject *fl_wait(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *kwnames);
 extern const char fl_wait_doc[];
 
+int fl_wait_init_types(PyObject *module);
+
 #endif

@@ -20,31 +20,6 @@ enum {
 
 /* --- waiting for the end of what was cancelled --------------------------------------- */
 
-static PyObject *
-release(PyObject *owner, PyObject *Py_UNUSED(fut))
-{
-    FLCoro *self = (FLCoro *)owner;
-    PyObject *waiter = self->slots[WAITER];
-    if (waiter != NULL) {
-        Py_INCREF(waiter);
-        int status = fl_any_release(self->st, waiter, Py_None);
-        Py_DECREF(waiter);
-        if (status < 0) {
-            return NULL;
-        }
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-awaiting_task(PyObject *owner)
-{
-    return ((FLCoro *)owner)->slots[TASK];
-}
-
-static struct fl_listener release_def = {
-    {"_release_waiter", release, METH_O, NULL}, awaiting_task};
-
 /* A new waiter that the future's end releases.  0 or -1. */
 static int
 begin_to_listen(FLCoro *self, PyObject *loop)
@@ -53,15 +28,15 @@ begin_to_listen(FLCoro *self, PyObject *loop)
     Py_XSETREF(self->slots[WAITER], fl_loop_create_future(st, loop));
     return self->slots[WAITER] == NULL
                ? -1
-               : fl_any_listen(st, self->slots[FUT], &release_def,
-                               (PyObject *)self);
+               : fl_any_listen(st, self->slots[FUT], &fl_release_def,
+                               self->slots[WAITER]);
 }
 
 static int
 unlisten(FLCoro *self)
 {
-    return fl_any_unlisten(self->st, self->slots[FUT], &release_def,
-                           (PyObject *)self);
+    return fl_any_unlisten(self->st, self->slots[FUT], &fl_release_def,
+                           self->slots[WAITER]);
 }
 
 /* Cancel the future and wait until it is done.  It is not awaited itself, so that
@@ -231,15 +206,6 @@ leave(FLCoro *self, PyObject *value, PyObject **result)
 
 /* --- with a task ----------------------------------------------------------------------- */
 
-static PyObject *
-release_by_timer(PyObject *owner, PyObject *ignored)
-{
-    return release(owner, ignored);
-}
-
-static PyMethodDef timer_def = {"_release_waiter", release_by_timer,
-                                METH_NOARGS, NULL};
-
 static PySendResult
 start(FLCoro *self, PyObject **result)
 {
@@ -261,13 +227,17 @@ start(FLCoro *self, PyObject **result)
         return status;
     }
     int status = -1;
-    self->slots[TIMER] = fl_loop_call_later(st, loop, self->slots[TIMEOUT],
-                                            &timer_def, (PyObject *)self);
+    self->slots[WAITER] = fl_loop_create_future(st, loop);
+    if (self->slots[WAITER] != NULL) {
+        self->slots[TIMER] = fl_loop_release_later(
+            st, loop, self->slots[TIMEOUT], self->slots[WAITER]);
+    }
     if (self->slots[TIMER] != NULL) {
         PyObject *fut = fl_ensure_future_on(st, self->slots[FUT], loop);
         if (fut != NULL) {
             Py_SETREF(self->slots[FUT], fut);
-            status = begin_to_listen(self, loop);
+            status =
+                fl_any_listen(st, fut, &fl_release_def, self->slots[WAITER]);
         }
     }
     Py_DECREF(loop);
