@@ -22,6 +22,16 @@ is_cancellation(const FLCoro *coro)
 #endif
 }
 
+/* cancel() came when the parent was about to leave: it shall not hear of it.  From
+   3.13 uncancel() sees to that; before, it can only be done for tasks of ours. */
+static void
+drop_pending_cancel(FLCoro *coro, FLTaskGroup *group)
+{
+    if (group->cancel_called && Py_IS_TYPE(group->parent, coro->st->TaskType)) {
+        ((FLFuture *)group->parent)->must_cancel = false;
+    }
+}
+
 /* Take back our cancellation of the parent, if there was one: what is left is
    somebody else's.  0 or -1. */
 static int
@@ -36,6 +46,7 @@ take_back_cancel(FLCoro *coro, FLTaskGroup *group)
     }
     if (left == 0) {
         Py_CLEAR(coro->slots[PROPAGATE]);
+        drop_pending_cancel(coro, group);
     }
     else if (coro->slots[PROPAGATE] == NULL
              && (FL_PY315 || group->cancel_called)) {

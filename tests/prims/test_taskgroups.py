@@ -294,6 +294,8 @@ def test_cancel(lib: ModuleType, run: Any) -> None:
     async def main() -> None:
         me = asyncio.current_task()
         assert me is not None
+        if type(me) is not fastloop.Task and sys.version_info < (3, 13):
+            pytest.skip("needs uncancel() of 3.13")
         for wait_inside in (True, False):
             async with lib.TaskGroup() as group:
                 task = group.create_task(forever())

@@ -170,7 +170,8 @@ def test_bad_awaitables(lib: ModuleType, run: Any) -> None:
         nonlocal coro
         coro = give(1)
         assert (await outcome(lib.wait_for(NoIterator(), 1)))[0] == "TypeError"
-        assert (await outcome(lib.wait_for(ACoroutine(), 1)))[0] == "TypeError"
+        if sys.version_info >= (3, 12):  # before, it is iterated by `yield from`
+            assert (await outcome(lib.wait_for(ACoroutine(), 1)))[0] == "TypeError"
         assert await outcome(lib.wait_for(Raises(), 1)) == ("LookupError", ("no",))
         coro.close()
 
