@@ -16,6 +16,7 @@ two leaves another trace.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import sys
 from collections.abc import Callable
@@ -208,10 +209,8 @@ class Interpreter:
         count = 0
         for coro in self.lib.as_completed(self.started(path, bodies)):
             # which one comes first in a turn depends on the order of a set
-            try:
+            with contextlib.suppress(KeyError, ValueError):
                 await coro
-            except (KeyError, ValueError):
-                pass
             count += 1
         return count
 

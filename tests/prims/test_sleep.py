@@ -32,9 +32,7 @@ def test_no_time_takes_one_turn(lib: ModuleType, run: Any, delay: Any) -> None:
     assert run(main()) == [1, 2] * 3
 
 
-@pytest.mark.parametrize(
-    "delay", [0.01, True * 0.01, fractions.Fraction(1, 100)]
-)
+@pytest.mark.parametrize("delay", [0.01, True * 0.01, fractions.Fraction(1, 100)])
 def test_takes_its_time(lib: ModuleType, run: Any, delay: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

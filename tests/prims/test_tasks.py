@@ -114,7 +114,18 @@ def test_eager_tasks(lib: ModuleType, run: Any) -> None:
         loop.set_task_factory(None)
         return seen
 
-    assert run(main()) == [1, 3, [1, 2, 3], 4, 5, True, [4, 5], 6, [True, False], [6, 7]]
+    assert run(main()) == [
+        1,
+        3,
+        [1, 2, 3],
+        4,
+        5,
+        True,
+        [4, 5],
+        6,
+        [True, False],
+        [6, 7],
+    ]
 
 
 def test_ensure_future(lib: ModuleType, run: Any) -> None:

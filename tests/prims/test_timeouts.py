@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import sys
 import weakref
@@ -91,7 +92,9 @@ def test_reschedule(lib: ModuleType, run: Any) -> None:
             async with lib.timeout(None) as scope:
                 scope.reschedule(when=loop.time() - 1)
                 await forever()
-        with pytest.raises(RuntimeError, match="Cannot change state of expired Timeout"):
+        with pytest.raises(
+            RuntimeError, match="Cannot change state of expired Timeout"
+        ):
             scope.reschedule(1)
         scope = lib.timeout(1)
         with pytest.raises(RuntimeError, match="Timeout has not been entered"):
@@ -114,9 +117,8 @@ def test_reschedule(lib: ModuleType, run: Any) -> None:
 def test_nested(lib: ModuleType, run: Any) -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):
-            async with lib.timeout(0) as outer:
-                async with lib.timeout(1000) as inner:
-                    await forever()
+            async with lib.timeout(0) as outer, lib.timeout(1000) as inner:
+                await forever()
         assert outer.expired()
         assert not inner.expired()
         async with lib.timeout(1000) as outer:
@@ -126,9 +128,8 @@ def test_nested(lib: ModuleType, run: Any) -> None:
         assert inner.expired()
         assert not outer.expired()
         with pytest.raises(TimeoutError):
-            async with lib.timeout(0) as outer:
-                async with lib.timeout(0) as inner:
-                    await forever()
+            async with lib.timeout(0) as outer, lib.timeout(0) as inner:
+                await forever()
         assert outer.expired()
         assert inner.expired()
         assert cancelling() == 0
@@ -184,10 +185,8 @@ def test_cancelled_before(lib: ModuleType, run: Any) -> None:
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await turns(1)
-        except asyncio.CancelledError:
-            pass
         assert task.cancelling() == 1
         with pytest.raises(TimeoutError):
             async with lib.timeout(0):
@@ -227,7 +226,9 @@ def test_other_exceptions(lib: ModuleType, run: Any) -> None:
                     inner.__context__ = exc
                     raise ExceptionGroup("group", [inner]) from None
         inner_context = group.value.exceptions[0].__context__
-        expected = TimeoutError if sys.version_info >= (3, 13) else asyncio.CancelledError
+        expected = (
+            TimeoutError if sys.version_info >= (3, 13) else asyncio.CancelledError
+        )
         assert type(inner_context) is expected
 
     run(main())
@@ -236,10 +237,8 @@ def test_other_exceptions(lib: ModuleType, run: Any) -> None:
 def test_swallowed(lib: ModuleType, run: Any) -> None:
     async def main() -> None:
         async with lib.timeout(0) as scope:
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await forever()
-            except asyncio.CancelledError:
-                pass
         assert scope.expired()
         assert cancelling() == 0
 

@@ -137,7 +137,7 @@ def test_wait_with_any_futures(lib: ModuleType, run: Any) -> None:
     run(main())
 
 
-# --- wait_for --------------------------------------------------------------------------
+# --- wait_for ------------------------------------------------------------------------
 
 
 def test_in_time(lib: ModuleType, run: Any) -> None:
