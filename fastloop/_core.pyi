@@ -446,7 +446,6 @@ class TaskGroup:
         def create_task(
             self,
             coro: _CoroutineLike[_T],
-            /,
             *,
             name: str | None = None,
             context: Context | None = None,

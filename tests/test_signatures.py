@@ -27,6 +27,8 @@ COUNTERPARTS: dict[type, tuple[type, ...]] = {
     fastloop.Server: (asyncio.Server,),
     fastloop.TCPTransport: (asyncio.selector_events._SelectorSocketTransport,),
     fastloop.Task: (asyncio.Task, asyncio.tasks._PyTask),
+    fastloop.TaskGroup: (asyncio.TaskGroup,),
+    fastloop.Timeout: (asyncio.Timeout,),
     fastloop.TimerHandle: (asyncio.TimerHandle,),
 }
 
@@ -41,6 +43,7 @@ OURS_ALONE = {
     "Server.abort_clients": "asyncio has it from 3.13",
     "Server.close_clients": "asyncio has it from 3.13",
     "Task.get_context": "asyncio has it from 3.12",
+    "TaskGroup.cancel": "asyncio has it from 3.15",
     "TimerHandle.get_context": "asyncio has it from 3.12",
 }
 

@@ -30,7 +30,7 @@ MAX_FUNCTION_LINES = 120
 MAX_HEADER_LINES = 120
 # Headers whose struct a whole layer works on, and the lines that each may have.
 DATA_MODEL_HEADERS = {
-    "base/state.h": 180,  # all of the module's state, a line for each member
+    "base/state.h": 260,  # all of the module's state, a line for each member
     "core/loop.h": 220,  # the loop
     "core/future.h": 170,  # futures, and the part of tasks that is a future
     "io/transport.h": 170,  # transports: reading, writing and their life share it

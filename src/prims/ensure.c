@@ -193,24 +193,35 @@ fl_create_task_on(fl_state *st, PyObject *loop, PyObject *coro,
 #endif
 }
 
-PyObject *
-fl_create_task_coro(fl_state *st, PyObject *const *args, Py_ssize_t nargs,
-                    PyObject **kwnames)
+FL_COLD PyObject *
+fl_create_task_by_name(fl_state *st, PyObject *method, PyObject *self,
+                       PyObject *const *args, Py_ssize_t nargs,
+                       PyObject *kwnames)
 {
-    Py_ssize_t nkw = *kwnames == NULL ? 0 : PyTuple_GET_SIZE(*kwnames);
-    if (FL_LIKELY(nargs == 1)) {
-        return args[0];
+    PyObject *stack[] = {self, NULL};
+    PyObject *kwargs = PyDict_New();
+    Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; kwargs != NULL && i < nkw; i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        if (PyUnicode_Compare(name, st->str.coro) == 0) {
+            stack[1] = args[nargs + i];
+        }
+        else if (PyDict_SetItem(kwargs, name, args[nargs + i]) < 0) {
+            Py_CLEAR(kwargs);
+        }
     }
-    if (nargs == 0 && nkw == 1
-        && PyUnicode_Compare(PyTuple_GET_ITEM(*kwnames, 0), st->str.coro)
-               == 0) {
-        *kwnames = NULL;
-        return args[0];
+    PyObject *task = NULL;
+    if (kwargs != NULL && (nargs > 0 || stack[1] == NULL)) {
+        PyErr_Format(PyExc_TypeError,
+                     "create_task() takes 1 positional argument (%zd given)",
+                     nargs);
     }
-    PyErr_Format(PyExc_TypeError,
-                 "create_task() takes 1 positional argument (%zd given)",
-                 nargs);
-    return NULL;
+    else if (kwargs != NULL) {
+        task = PyObject_VectorcallDict(method, stack + (self == NULL),
+                                       1 + (self != NULL), kwargs);
+    }
+    Py_XDECREF(kwargs);
+    return task;
 }
 
 /* HOT */
@@ -219,12 +230,20 @@ fl_create_task(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                PyObject *kwnames)
 {
     fl_state *st = fl_state_of_module(module);
-    PyObject *coro = fl_create_task_coro(st, args, nargs, &kwnames);
-    PyObject *loop = coro == NULL ? NULL : fl_running_loop(st);
+    if (FL_UNLIKELY(nargs != 1)) {
+        PyObject *function = PyObject_GetAttr(module, st->str.create_task);
+        PyObject *named = function == NULL
+                              ? NULL
+                              : fl_create_task_by_name(st, function, NULL,
+                                                       args, nargs, kwnames);
+        Py_XDECREF(function);
+        return named;
+    }
+    PyObject *loop = fl_running_loop(st);
     if (loop == NULL) {
         return NULL;
     }
-    PyObject *task = fl_create_task_on(st, loop, coro, args + 1, kwnames);
+    PyObject *task = fl_create_task_on(st, loop, args[0], args + 1, kwnames);
     Py_DECREF(loop);
     return task;
 }

@@ -16,10 +16,11 @@ PyObject *fl_loop_create_task(fl_state *st, PyObject *loop, PyObject *coro,
 PyObject *fl_create_task_on(fl_state *st, PyObject *loop, PyObject *coro,
                             PyObject *const *values, PyObject *kwnames);
 
-/* The coroutine among the arguments of a create_task(): borrowed, NULL with
-   TypeError.  The keywords' values are at args + 1. */
-PyObject *fl_create_task_coro(fl_state *st, PyObject *const *args,
-                              Py_ssize_t nargs, PyObject **kwnames);
+/* For a create_task() that was not given just the coroutine by position: it may be
+   among the keywords.  Calls method([self,] coro, **others), or raises TypeError. */
+PyObject *fl_create_task_by_name(fl_state *st, PyObject *method,
+                                 PyObject *self, PyObject *const *args,
+                                 Py_ssize_t nargs, PyObject *kwnames);
 
 /* asyncio.ensure_future(o, loop=loop); loop may be NULL. */
 PyObject *fl_ensure_future_on(fl_state *st, PyObject *o, PyObject *loop);

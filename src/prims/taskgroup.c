@@ -192,7 +192,7 @@ refuse(FLTaskGroup *self, PyObject *coro, const char *why)
 #if FL_PY314
 PyDoc_STRVAR(
     create_task_doc,
-    "create_task($self, coro, /, **kwargs)\n--\n\n"
+    "create_task($self, coro, **kwargs)\n--\n\n"
     "Start a task in the group and return it; the keywords are those\n"
     "of create_task().");
 #else
@@ -209,10 +209,18 @@ group_create_task(FLTaskGroup *self, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *kwnames)
 {
     fl_state *st = fl_state_of_type(Py_TYPE(self));
-    PyObject *coro = fl_create_task_coro(st, args, nargs, &kwnames);
-    if (coro == NULL) {
-        return NULL;
+    if (FL_UNLIKELY(nargs != 1)) {
+        PyObject *method = PyObject_GetAttr((PyObject *)st->TaskGroupType,
+                                            st->str.create_task);
+        PyObject *named =
+            method == NULL
+                ? NULL
+                : fl_create_task_by_name(st, method, (PyObject *)self, args,
+                                         nargs, kwnames);
+        Py_XDECREF(method);
+        return named;
     }
+    PyObject *coro = args[0];
     const char *why = why_not(self);
     if (FL_UNLIKELY(why != NULL)) {
         return refuse(self, coro, why);

@@ -27,7 +27,8 @@ is_cancellation(const FLCoro *coro)
 static void
 drop_pending_cancel(FLCoro *coro, FLTaskGroup *group)
 {
-    if (group->cancel_called && Py_IS_TYPE(group->parent, coro->st->TaskType)) {
+    if (group->cancel_called
+        && Py_IS_TYPE(group->parent, coro->st->TaskType)) {
         ((FLFuture *)group->parent)->must_cancel = false;
     }
 }

@@ -56,7 +56,8 @@ def test_keywords(lib: ModuleType, run: Any) -> None:
         async with lib.TaskGroup() as group:
             task = group.create_task(read(), name="named", context=context)
             assert task.get_name() == "named"
-            other = group.create_task(coro=give(1))
+            other = group.create_task(name="other", coro=give(1))
+            assert other.get_name() == "other"
             coro = give(2)
             with pytest.raises(TypeError):
                 group.create_task(coro, nonsense=1)

@@ -43,6 +43,9 @@ def test_create_task(lib: ModuleType, run: Any) -> None:
         task = lib.create_task(read(), context=context, name=None)
         assert await task == "inside"
         assert await lib.create_task(coro=give(3)) == 3
+        task = lib.create_task(name="other", coro=give(4))
+        assert task.get_name() == "other"
+        await task
 
     run(main())
 
