@@ -110,6 +110,7 @@ drain_freelists(fl_state *st)
     fl_freelist_drain(&st->future_iters);
     fl_freelist_drain(&st->stop_iterations);
     fl_freelist_drain(&st->coros);
+    fl_freelist_drain(&st->timeouts);
 }
 
 int

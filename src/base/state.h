@@ -176,6 +176,7 @@ typedef struct fl_state {
     PyObject *coroutine_types; /* set: types that iscoroutine() accepted */
 
     Py_ssize_t running_task_offset; /* in the thread state; 0: not known */
+    Py_ssize_t running_loop_offset; /* the same for the running loop */
     uint64_t task_names;            /* how many Task-N were handed out */
     uint64_t fork_generation;       /* how many forks led to this process */
 
@@ -189,6 +190,7 @@ typedef struct fl_state {
     struct fl_freelist future_iters;
     struct fl_freelist stop_iterations;
     struct fl_freelist coros;
+    struct fl_freelist timeouts;
 } fl_state;
 
 extern struct PyModuleDef fl_module_def;

@@ -26,15 +26,18 @@ allocate(FLLoop *loop, double when)
     return self;
 }
 
+/* A deadline that is further away need not make the next turn read the clock. */
+#define FAR_S 0.1
+
 /* Put the timer into the heap, which takes a reference.  0, or -1. */
 static inline int
-schedule(FLLoop *loop, FLTimer *self)
+schedule(FLLoop *loop, FLTimer *self, bool far)
 {
     double key = FL_UNLIKELY(isnan(self->when)) ? -HUGE_VAL : self->when;
     if (FL_UNLIKELY(fl_heap_push(&loop->timers, &self->node, key) < 0)) {
         return -1;
     }
-    if (self->node.index == 0) {
+    if (self->node.index == 0 && !far) {
         loop->timers_changed = true;
     }
     Py_INCREF(self);
@@ -53,7 +56,7 @@ fl_timer_new(FLLoop *loop, double when, PyObject *callback,
     int status =
         fl_handle_setup(&self->base, loop, callback, args, nargs, context);
     PyObject_GC_Track(self);
-    if (FL_UNLIKELY(status < 0 || schedule(loop, self) < 0)) {
+    if (FL_UNLIKELY(status < 0 || schedule(loop, self, false) < 0)) {
         Py_CLEAR(self);
     }
     return self;
@@ -61,7 +64,7 @@ fl_timer_new(FLLoop *loop, double when, PyObject *callback,
 
 /* HOT */
 FLTimer *
-fl_timer_new_native(FLLoop *loop, double when, PyMethodDef *method,
+fl_timer_new_native(FLLoop *loop, double now, double when, PyMethodDef *method,
                     PyObject *owner)
 {
     FLTimer *self = allocate(loop, when);
@@ -70,7 +73,7 @@ fl_timer_new_native(FLLoop *loop, double when, PyMethodDef *method,
     }
     fl_handle_setup_native(&self->base, loop, method, owner);
     PyObject_GC_Track(self);
-    if (FL_UNLIKELY(schedule(loop, self) < 0)) {
+    if (FL_UNLIKELY(schedule(loop, self, when - now >= FAR_S) < 0)) {
         Py_CLEAR(self);
     }
     return self;

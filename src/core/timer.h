@@ -16,9 +16,9 @@ FLTimer *fl_timer_new(FLLoop *loop, double when, PyObject *callback,
                       PyObject *const *args, Py_ssize_t nargs,
                       PyObject *context);
 
-/* The same for a C method of owner (METH_NOARGS). */
-FLTimer *fl_timer_new_native(FLLoop *loop, double when, PyMethodDef *method,
-                             PyObject *owner);
+/* The same for a C method of owner (METH_NOARGS); now is the loop's time. */
+FLTimer *fl_timer_new_native(FLLoop *loop, double now, double when,
+                             PyMethodDef *method, PyObject *owner);
 
 /* Take the timer from the heap and cancel its callback.  0 or -1. */
 int fl_timer_cancel(FLTimer *timer);

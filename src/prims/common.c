@@ -9,6 +9,12 @@
 PyObject *
 fl_running_loop(fl_state *st)
 {
+#if FL_PY314
+    PyObject *published = fl_running_loop_of_thread(st);
+    if (FL_LIKELY(published != NULL)) {
+        return Py_NewRef(published);
+    }
+#endif
     PyObject *loop = PyObject_CallNoArgs(st->imp.get_running_loop);
     if (FL_UNLIKELY(loop == Py_None)) {
         Py_DECREF(loop);
@@ -156,12 +162,13 @@ fl_loop_call_later(fl_state *st, PyObject *loop, PyObject *delay,
     if (check_time(native, delay, &seconds) < 0) {
         return NULL;
     }
-    return (PyObject *)fl_timer_new_native(
-        native, fl_seconds(fl_clock_ns()) + seconds, method, owner);
+    double now = fl_seconds(fl_clock_ns());
+    return (PyObject *)fl_timer_new_native(native, now, now + seconds, method,
+                                           owner);
 }
 
 PyObject *
-fl_loop_call_at(fl_state *st, PyObject *loop, PyObject *when,
+fl_loop_call_at(fl_state *st, PyObject *loop, double now, PyObject *when,
                 PyMethodDef *method, PyObject *owner)
 {
     FLLoop *native = fl_plain_loop(st, loop);
@@ -172,7 +179,8 @@ fl_loop_call_at(fl_state *st, PyObject *loop, PyObject *when,
     if (check_time(native, when, &seconds) < 0) {
         return NULL;
     }
-    return (PyObject *)fl_timer_new_native(native, seconds, method, owner);
+    return (PyObject *)fl_timer_new_native(native, now, seconds, method,
+                                           owner);
 }
 
 PyObject *

@@ -31,11 +31,13 @@ PyObject *fl_loop_create_future(fl_state *st, PyObject *loop);
 double fl_loop_time(fl_state *st, PyObject *loop);
 
 /* loop.call_later(delay, owner.method) and loop.call_at(when, owner.method); the
-   method is METH_NOARGS and runs in no particular context. */
+   method is METH_NOARGS and runs in no particular context.  now is the loop's time
+   or a little less. */
 PyObject *fl_loop_call_later(fl_state *st, PyObject *loop, PyObject *delay,
                              PyMethodDef *method, PyObject *owner);
-PyObject *fl_loop_call_at(fl_state *st, PyObject *loop, PyObject *when,
-                          PyMethodDef *method, PyObject *owner);
+PyObject *fl_loop_call_at(fl_state *st, PyObject *loop, double now,
+                          PyObject *when, PyMethodDef *method,
+                          PyObject *owner);
 /* loop.call_soon(owner.method) */
 PyObject *fl_loop_call_soon(fl_state *st, PyObject *loop, PyMethodDef *method,
                             PyObject *owner);

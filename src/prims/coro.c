@@ -76,7 +76,8 @@ coro_dealloc(FLCoro *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    coro_clear(self);
+    /* end() has emptied it */
+    FL_ASSERT(self->awaiting == NULL && self->slots[0] == NULL);
     /* the type may have lost its module: then there is no state any more */
     PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
     fl_state *st = module == NULL ? NULL : fl_state_of_module(module);
@@ -249,10 +250,7 @@ static void
 end(FLCoro *self)
 {
     self->phase = FL_CORO_CLOSED;
-    Py_CLEAR(self->awaiting);
-    for (int i = 0; i < FL_CORO_SLOTS; i++) {
-        Py_CLEAR(self->slots[i]);
-    }
+    coro_clear(self);
 }
 
 /* StopIteration cannot leave a coroutine as itself. */

@@ -6,6 +6,8 @@
 #include "core/timer.h"
 #include "prims/coro.h"
 
+#include <math.h>
+
 enum state { CREATED, ENTERED, EXPIRING, EXPIRED, EXITED };
 
 static const char *const state_names[] = {"created", "active", "expiring",
@@ -13,9 +15,11 @@ static const char *const state_names[] = {"created", "active", "expiring",
 
 struct FLTimeout {
     PyObject_HEAD
+    fl_state *st; /* borrowed: our type holds the module */
     PyObject *weakrefs;
     PyObject *dict;
-    PyObject *when;   /* owned: seconds or None; NULL until __init__ */
+    PyObject *when; /* owned: seconds or None; NULL until __init__ */
+    double made_at; /* the loop's time when timeout() made it; NaN: unknown */
     PyObject *handle; /* owned: the timer while it is set, or NULL */
     PyObject *task;   /* owned: whom to cancel; NULL until entered */
     long cancelling;  /* the task's count when it entered */
@@ -32,7 +36,7 @@ on_timeout(PyObject *owner, PyObject *Py_UNUSED(ignored))
         PyErr_SetNone(PyExc_AssertionError);
         return NULL;
     }
-    fl_state *st = fl_state_of_type(Py_TYPE(self));
+    fl_state *st = self->st;
     PyObject *task = Py_NewRef(self->task);
     int status = fl_any_cancel(st, task, NULL);
     Py_DECREF(task);
@@ -60,18 +64,26 @@ cancel_timer(FLTimeout *self, fl_state *st)
     return status;
 }
 
-/* when <= loop.time(); 1, 0 or -1 */
+/* What timeout() set so far ahead cannot have passed before it is entered, unless the
+   program took its time: the clock is not read again. */
+#define FAR_S 0.1
+
+/* when <= loop.time(); 1, 0 or -1.  *now is that time, or a little less. */
 static int
-is_due(fl_state *st, PyObject *loop, PyObject *when)
+is_due(fl_state *st, PyObject *loop, PyObject *when, double *now)
 {
-    double now = fl_loop_time(st, loop);
-    if (now == -1.0 && PyErr_Occurred()) {
+    if (FL_LIKELY(PyFloat_CheckExact(when)
+                  && PyFloat_AS_DOUBLE(when) - *now >= FAR_S)) {
+        return 0;
+    }
+    *now = fl_loop_time(st, loop);
+    if (*now == -1.0 && PyErr_Occurred()) {
         return -1;
     }
     if (FL_LIKELY(PyFloat_CheckExact(when))) {
-        return PyFloat_AS_DOUBLE(when) <= now;
+        return PyFloat_AS_DOUBLE(when) <= *now;
     }
-    PyObject *time = PyFloat_FromDouble(now);
+    PyObject *time = PyFloat_FromDouble(*now);
     int due = time == NULL ? -1 : PyObject_RichCompareBool(when, time, Py_LE);
     Py_XDECREF(time);
     return due;
@@ -81,11 +93,13 @@ static int
 set_timer(FLTimeout *self, fl_state *st, PyObject *loop)
 {
     PyObject *when = Py_NewRef(self->when);
-    int due = is_due(st, loop, when);
+    double now = self->made_at;
+    self->made_at = NAN;
+    int due = is_due(st, loop, when, &now);
     PyObject *handle = NULL;
     if (due == 0) {
-        handle =
-            fl_loop_call_at(st, loop, when, &on_timeout_def, (PyObject *)self);
+        handle = fl_loop_call_at(st, loop, now, when, &on_timeout_def,
+                                 (PyObject *)self);
     }
     else if (due > 0) {
         handle =
@@ -99,6 +113,28 @@ set_timer(FLTimeout *self, fl_state *st, PyObject *loop)
     return 0;
 }
 
+/* --- making --------------------------------------------------------------------------- */
+
+/* One with only its deadline missing. */
+static FLTimeout *
+allocate(fl_state *st)
+{
+    FLTimeout *self = (FLTimeout *)fl_freelist_get(&st->timeouts);
+    if (self == NULL) {
+        self = (FLTimeout *)PyType_GenericAlloc(st->TimeoutType, 0);
+        if (self == NULL) {
+            return NULL;
+        }
+        self->st = st;
+    }
+    else {
+        PyObject_GC_Track(self);
+    }
+    self->state = CREATED;
+    self->made_at = NAN;
+    return self;
+}
+
 /* --- entering and leaving ------------------------------------------------------------ */
 
 FLTimeout *
@@ -109,11 +145,12 @@ fl_timeout_new(fl_state *st, PyObject *delay)
         return NULL;
     }
     PyObject *when = NULL;
+    double now = NAN;
     if (delay == Py_None) {
         when = Py_NewRef(Py_None);
     }
     else {
-        double now = fl_loop_time(st, loop);
+        now = fl_loop_time(st, loop);
         if (PyFloat_CheckExact(delay)) {
             when = PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(delay));
         }
@@ -123,23 +160,27 @@ fl_timeout_new(fl_state *st, PyObject *delay)
             Py_XDECREF(time);
         }
     }
-    Py_DECREF(loop);
     FLTimeout *self = NULL;
-    if (when != NULL && !PyErr_Occurred()) {
-        self = (FLTimeout *)PyType_GenericAlloc(st->TimeoutType, 0);
+    if (when != NULL && !(now == -1.0 && PyErr_Occurred())) {
+        self = allocate(st);
     }
     if (self == NULL) {
         Py_XDECREF(when);
-        return NULL;
     }
-    self->when = when;
+    else {
+        self->when = when;
+        if (fl_plain_loop(st, loop) != NULL) {
+            self->made_at = now;
+        }
+    }
+    Py_DECREF(loop);
     return self;
 }
 
 int
 fl_timeout_enter(FLTimeout *self)
 {
-    fl_state *st = fl_state_of_type(Py_TYPE(self));
+    fl_state *st = self->st;
     if (self->state != CREATED || self->when == NULL) {
         PyErr_SetString(PyExc_RuntimeError,
                         "Timeout has already been entered");
@@ -256,7 +297,7 @@ exit_expired(FLTimeout *self, fl_state *st, PyObject *exc)
 int
 fl_timeout_exit(FLTimeout *self, PyObject *exc)
 {
-    fl_state *st = fl_state_of_type(Py_TYPE(self));
+    fl_state *st = self->st;
     if (self->state != ENTERED && self->state != EXPIRING) {
         PyErr_SetNone(PyExc_AssertionError);
         return -1;
@@ -304,7 +345,7 @@ PyDoc_STRVAR(aenter_doc, "__aenter__($self, /)\n--\n\nSet the timer.");
 static PyObject *
 timeout_aenter(FLTimeout *self, PyObject *Py_UNUSED(ignored))
 {
-    FLCoro *coro = fl_coro_new(fl_state_of_type(Py_TYPE(self)), &enter_kind);
+    FLCoro *coro = fl_coro_new(self->st, &enter_kind);
     if (coro != NULL) {
         coro->slots[0] = Py_NewRef(self);
     }
@@ -323,7 +364,7 @@ timeout_aexit(FLTimeout *self, PyObject *const *args, Py_ssize_t nargs)
                      "__aexit__() takes 3 arguments (%zd given)", nargs);
         return NULL;
     }
-    FLCoro *coro = fl_coro_new(fl_state_of_type(Py_TYPE(self)), &exit_kind);
+    FLCoro *coro = fl_coro_new(self->st, &exit_kind);
     if (coro != NULL) {
         coro->slots[0] = Py_NewRef(self);
         coro->slots[1] = args[1] == Py_None ? NULL : Py_NewRef(args[1]);
@@ -354,7 +395,7 @@ static PyObject *
 timeout_reschedule(FLTimeout *self, PyObject *const *args, Py_ssize_t nargs,
                    PyObject *kwnames)
 {
-    fl_state *st = fl_state_of_type(Py_TYPE(self));
+    fl_state *st = self->st;
     PyObject *when;
     if (fl_args_parse(st, &reschedule_signature, args, nargs, kwnames, &when)
         < 0) {
@@ -422,7 +463,7 @@ static int
 timeout_init(FLTimeout *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *when;
-    fl_state *st = fl_state_of_type(Py_TYPE(self));
+    fl_state *st = self->st;
     if (fl_args_parse_tuple(st, &init_signature, args, kwargs, &when) < 0) {
         return -1;
     }
@@ -465,8 +506,25 @@ timeout_dealloc(FLTimeout *self)
     }
     timeout_clear(self);
     Py_CLEAR(self->when);
-    type->tp_free(self);
-    Py_DECREF(type);
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    fl_state *st = module == NULL ? NULL : fl_state_of_module(module);
+    if (st == NULL || type != st->TimeoutType
+        || !fl_freelist_put(&st->timeouts, (PyObject *)self)) {
+        type->tp_free(self);
+        Py_DECREF(type);
+    }
+}
+
+static PyObject *
+timeout_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+            PyObject *Py_UNUSED(kwargs))
+{
+    FLTimeout *self = (FLTimeout *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->st = fl_state_of_type(type);
+        self->made_at = NAN;
+    }
+    return (PyObject *)self;
 }
 
 static PyMethodDef timeout_methods[] = {
@@ -495,7 +553,7 @@ PyDoc_STRVAR(
     "Made by\ntimeout() and timeout_at().  See asyncio.Timeout.");
 
 static PyType_Slot timeout_slots[] = {
-    {Py_tp_doc, (void *)type_doc},      {Py_tp_new, PyType_GenericNew},
+    {Py_tp_doc, (void *)type_doc},      {Py_tp_new, timeout_new},
     {Py_tp_init, timeout_init},         {Py_tp_dealloc, timeout_dealloc},
     {Py_tp_traverse, timeout_traverse}, {Py_tp_clear, timeout_clear},
     {Py_tp_repr, timeout_repr},         {Py_tp_methods, timeout_methods},
@@ -560,7 +618,7 @@ fl_timeout_at(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
         < 0) {
         return NULL;
     }
-    FLTimeout *self = (FLTimeout *)PyType_GenericAlloc(st->TimeoutType, 0);
+    FLTimeout *self = allocate(st);
     if (self != NULL) {
         self->when = Py_NewRef(when);
     }
