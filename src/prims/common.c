@@ -216,6 +216,25 @@ fl_loop_release_later(fl_state *st, PyObject *loop, PyObject *delay,
                                      4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 }
 
+/* HOT */
+int
+fl_is_no_time(PyObject *seconds)
+{
+    if (PyFloat_CheckExact(seconds)) {
+        return PyFloat_AS_DOUBLE(seconds) <= 0;
+    }
+    if (FL_LIKELY(PyLong_CheckExact(seconds))) {
+        int overflow;
+        long value = PyLong_AsLongAndOverflow(seconds, &overflow);
+        return overflow != 0 ? overflow < 0 : value <= 0;
+    }
+    PyObject *zero = PyLong_FromLong(0);
+    int none =
+        zero == NULL ? -1 : PyObject_RichCompareBool(seconds, zero, Py_LE);
+    Py_XDECREF(zero);
+    return none;
+}
+
 int
 fl_cancel_handle(fl_state *st, PyObject *handle)
 {

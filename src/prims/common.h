@@ -44,6 +44,8 @@ PyObject *fl_loop_call_soon(fl_state *st, PyObject *loop, PyMethodDef *method,
 /* loop.call_later(delay, release, fut): see fl_any_release() */
 PyObject *fl_loop_release_later(fl_state *st, PyObject *loop, PyObject *delay,
                                 PyObject *fut);
+/* seconds <= 0; 1, 0 or -1. */
+int fl_is_no_time(PyObject *seconds);
 /* handle.cancel(); 0 or -1. */
 int fl_cancel_handle(fl_state *st, PyObject *handle);
 

@@ -36,21 +36,7 @@ wait_for_timer(FLCoro *self, PyObject **result)
 static int
 check_delay(PyObject *delay)
 {
-    if (PyFloat_CheckExact(delay)) {
-        double seconds = PyFloat_AS_DOUBLE(delay);
-#if FL_PY313
-        if (isnan(seconds)) {
-            PyErr_SetString(PyExc_ValueError,
-                            "Invalid delay: NaN (not a number)");
-            return -1;
-        }
-#endif
-        return !(seconds <= 0);
-    }
-    PyObject *zero = PyLong_FromLong(0);
-    int none =
-        zero == NULL ? -1 : PyObject_RichCompareBool(delay, zero, Py_LE);
-    Py_XDECREF(zero);
+    int none = fl_is_no_time(delay);
     if (none != 0) {
         return none < 0 ? -1 : 0;
     }
@@ -123,9 +109,10 @@ fl_sleep(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
          PyObject *kwnames)
 {
     fl_state *st = fl_state_of_module(module);
-    PyObject *values[2];
-    if (fl_args_parse(st, &sleep_signature, args, nargs, kwnames, values)
-        < 0) {
+    PyObject *values[2] = {nargs > 0 ? args[0] : NULL, NULL};
+    if (FL_UNLIKELY(nargs != 1 || kwnames != NULL)
+        && fl_args_parse(st, &sleep_signature, args, nargs, kwnames, values)
+               < 0) {
         return NULL;
     }
     FLCoro *self = fl_coro_new(st, &sleep_kind);

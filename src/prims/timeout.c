@@ -151,10 +151,13 @@ fl_timeout_new(fl_state *st, PyObject *delay)
     }
     else {
         now = fl_loop_time(st, loop);
-        if (PyFloat_CheckExact(delay)) {
-            when = PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(delay));
+        double seconds = PyFloat_CheckExact(delay)  ? PyFloat_AS_DOUBLE(delay)
+                         : PyLong_CheckExact(delay) ? PyLong_AsDouble(delay)
+                                                    : -1.0;
+        if (FL_LIKELY(seconds > 0)) {
+            when = PyFloat_FromDouble(now + seconds);
         }
-        else if (!(now == -1.0 && PyErr_Occurred())) {
+        else if (!PyErr_Occurred()) {
             PyObject *time = PyFloat_FromDouble(now);
             when = time == NULL ? NULL : PyNumber_Add(time, delay);
             Py_XDECREF(time);
@@ -592,9 +595,10 @@ fl_timeout(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
            PyObject *kwnames)
 {
     fl_state *st = fl_state_of_module(module);
-    PyObject *delay;
-    if (fl_args_parse(st, &timeout_signature, args, nargs, kwnames, &delay)
-        < 0) {
+    PyObject *delay = nargs > 0 ? args[0] : NULL;
+    if (FL_UNLIKELY(nargs != 1 || kwnames != NULL)
+        && fl_args_parse(st, &timeout_signature, args, nargs, kwnames, &delay)
+               < 0) {
         return NULL;
     }
     return (PyObject *)fl_timeout_new(st, delay);

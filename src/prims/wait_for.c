@@ -145,21 +145,10 @@ start_without_time(FLCoro *self, PyObject *loop, PyObject **result)
     return cancel_and_wait(self, ENDING, result);
 }
 
-/* timeout <= 0; 1, 0 or -1 */
 static int
-is_no_time(PyObject *timeout)
+without_time(PyObject *timeout)
 {
-    if (timeout == Py_None) {
-        return 0;
-    }
-    if (PyFloat_CheckExact(timeout)) {
-        return PyFloat_AS_DOUBLE(timeout) <= 0;
-    }
-    PyObject *zero = PyLong_FromLong(0);
-    int no =
-        zero == NULL ? -1 : PyObject_RichCompareBool(timeout, zero, Py_LE);
-    Py_XDECREF(zero);
-    return no;
+    return timeout == Py_None ? 0 : fl_is_no_time(timeout);
 }
 
 #if FL_PY312
@@ -169,7 +158,7 @@ is_no_time(PyObject *timeout)
 static PySendResult
 start(FLCoro *self, PyObject **result)
 {
-    int none = is_no_time(self->slots[TIMEOUT]);
+    int none = without_time(self->slots[TIMEOUT]);
     if (none != 0) {
         return none < 0 ? PYGEN_ERROR : start_without_time(self, NULL, result);
     }
@@ -219,7 +208,7 @@ start(FLCoro *self, PyObject **result)
         self->step = AWAITING;
         return fl_coro_await(self, self->slots[FUT], result);
     }
-    int none = is_no_time(self->slots[TIMEOUT]);
+    int none = without_time(self->slots[TIMEOUT]);
     if (none != 0) {
         PySendResult status =
             none < 0 ? PYGEN_ERROR : start_without_time(self, loop, result);
