@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from core.support import refs_lost
 
 import fastloop
 
-from core.support import refs_lost
 from .support import fail, forever, give, outcome, turns
 
 
