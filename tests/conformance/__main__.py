@@ -123,7 +123,7 @@ def main(argv: list[str]) -> int:
     if lack:
         print(lack, file=sys.stderr)
         return 2
-    entries = reasons.load()
+    entries = reasons.load(patched=options.patch)
     try:
         verdicts = run(options, entries)
     except KeyboardInterrupt:
