@@ -408,7 +408,9 @@ fl_any_listen(fl_state *st, PyObject *fut, struct fl_listener *listener,
               PyObject *owner)
 {
     if (FL_LIKELY(fl_future_is_native(st, fut))) {
-        return fl_future_add_listener((FLFuture *)fut, listener, owner);
+        return fl_future_check_initialised((FLFuture *)fut) < 0
+                   ? -1
+                   : fl_future_add_listener((FLFuture *)fut, listener, owner);
     }
     return call_with_method(fut, st->str.add_done_callback, listener, owner);
 }

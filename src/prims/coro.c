@@ -22,9 +22,11 @@ coro_traverse(FLCoro *self, visitproc visit, void *arg)
     return 0;
 }
 
+/* Emptied, it cannot run any more. */
 static int
 coro_clear(FLCoro *self)
 {
+    self->phase = FL_CORO_CLOSED;
     Py_CLEAR(self->awaiting);
     for (int i = 0; i < FL_CORO_SLOTS; i++) {
         Py_CLEAR(self->slots[i]);
@@ -76,7 +78,9 @@ coro_dealloc(FLCoro *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    /* end() has emptied it */
+    if (FL_UNLIKELY(self->phase != FL_CORO_CLOSED)) {
+        coro_clear(self); /* it ignored GeneratorExit */
+    }
     FL_ASSERT(self->awaiting == NULL && self->slots[0] == NULL);
     /* the type may have lost its module: then there is no state any more */
     PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
@@ -202,7 +206,9 @@ fl_coro_await(FLCoro *self, PyObject *awaitable, PyObject **result)
     FL_ASSERT(self->awaiting == NULL);
     *result = NULL;
     if (is_native(self, awaitable)) {
-        self->awaiting = Py_NewRef(awaitable);
+        if (fl_future_check_initialised((FLFuture *)awaitable) == 0) {
+            self->awaiting = Py_NewRef(awaitable);
+        }
         return PYGEN_NEXT;
     }
     self->awaiting = fl_coro_get_iterator(self->st, awaitable);
@@ -246,13 +252,6 @@ advance_awaited(FLCoro *self, PyObject *sent, PyObject **result)
     return status;
 }
 
-static void
-end(FLCoro *self)
-{
-    self->phase = FL_CORO_CLOSED;
-    coro_clear(self);
-}
-
 /* StopIteration cannot leave a coroutine as itself. */
 static FL_COLD void
 replace_stop_iteration(void)
@@ -279,14 +278,14 @@ drive(FLCoro *self, FL_STEALS(2) PyObject *value, PyObject **result)
             FL_ASSERT((*result == NULL) == (PyErr_Occurred() != NULL));
             if (FL_UNLIKELY(status == PYGEN_ERROR)) {
                 PyObject *raised = fl_err_take();
-                end(self);
+                coro_clear(self);
                 fl_err_give(raised);
                 if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
                     replace_stop_iteration();
                 }
             }
             else {
-                end(self);
+                coro_clear(self);
             }
             return status;
         }
@@ -444,7 +443,7 @@ throw_in(FLCoro *self, PyObject *exc, PyObject **result)
     Py_INCREF(self);
     PySendResult status;
     if (self->phase == FL_CORO_CREATED) {
-        end(self);
+        coro_clear(self);
         fl_err_give(Py_NewRef(exc));
         status = PYGEN_ERROR;
     }
@@ -519,7 +518,7 @@ coro_close(FLCoro *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     if (self->phase == FL_CORO_CREATED) {
-        end(self);
+        coro_clear(self);
     }
     if (self->phase == FL_CORO_CLOSED) {
         Py_RETURN_NONE;

@@ -164,7 +164,7 @@ adopt(FLTaskGroup *self, fl_state *st, PyObject *task)
 static const char *
 why_not(const FLTaskGroup *self)
 {
-    if (!self->entered) {
+    if (!self->entered || self->loop == NULL) {
         return "TaskGroup %R has not been entered";
     }
     if (self->exiting && PySet_GET_SIZE(self->tasks) == 0) {

@@ -38,8 +38,8 @@ drop_pending_cancel(FLCoro *coro, FLTaskGroup *group)
 static int
 take_back_cancel(FLCoro *coro, FLTaskGroup *group)
 {
-    if (!group->parent_cancel_requested) {
-        return 0;
+    if (!group->parent_cancel_requested || group->parent == NULL) {
+        return 0; /* without a parent another __aexit__() has done it */
     }
     long left = fl_any_uncancel(coro->st, group->parent);
     if (left < 0 && PyErr_Occurred()) {
@@ -63,6 +63,9 @@ renew_cancel(FLCoro *coro, FLTaskGroup *group)
 {
 #if FL_PY313
     fl_state *st = coro->st;
+    if (group->parent == NULL) {
+        return 0;
+    }
     long count = fl_any_cancelling(st, group->parent);
     if (count <= 0) {
         return count < 0 && PyErr_Occurred() ? -1 : 0;
@@ -145,6 +148,10 @@ wait_for_children(FLCoro *coro, FLTaskGroup *group, PyObject **result)
 {
     if (PySet_GET_SIZE(group->tasks) == 0) {
         return conclude(coro, group, result);
+    }
+    if (group->loop == NULL) {
+        PyErr_SetNone(PyExc_AssertionError); /* cleared by the collector */
+        return PYGEN_ERROR;
     }
     if (group->completed == NULL) {
         group->completed = fl_loop_create_future(coro->st, group->loop);

@@ -278,6 +278,9 @@ static FL_COLD int
 exit_expired(FLTimeout *self, fl_state *st, PyObject *exc)
 {
     self->state = EXPIRED;
+    if (self->task == NULL) {
+        return 0; /* cleared by the garbage collector */
+    }
     long left = fl_any_uncancel(st, self->task);
     if (left < 0 && PyErr_Occurred()) {
         return -1;

@@ -217,3 +217,45 @@ def test_made_without_init() -> None:
     for name in ("Coroutine", "Shield", "WaitCounter", "_AsCompletedIterator"):
         with pytest.raises(TypeError):
             getattr(fastloop._core, name)()
+
+
+def test_futures_made_without_init(run: Any) -> None:
+    async def main() -> None:
+        for wait in (
+            lambda future: fastloop.wait([future]),
+            lambda future: fastloop.wait_for(future, 1000),
+            lambda future: fastloop.gather(future),
+            lambda future: fastloop.shield(future),
+        ):
+            with pytest.raises(RuntimeError, match="not initialized"):
+                await wait(fastloop.Future.__new__(fastloop.Future))
+
+    run(main())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_group_left_twice(run: Any) -> None:
+    async def main() -> None:
+        async def leave() -> None:
+            await group.__aexit__(None, None, None)
+
+        group = fastloop.TaskGroup()
+        await group.__aenter__()
+        group.create_task(fail(KeyError(), 3))
+        with pytest.raises((ExceptionGroup, asyncio.CancelledError)):
+            await asyncio.gather(leave(), leave())
+        await turns(3)
+        # dropped while it waits
+        group = fastloop.TaskGroup()
+        await group.__aenter__()
+        task = group.create_task(forever())
+        coro = group.__aexit__(None, None, None)
+        coro.send(None)._asyncio_future_blocking = False
+        del coro
+        gc.collect()
+        await turns(1)
+        task.cancel()
+        await turns(3)
+        assert task.cancelled()
+
+    run(asyncio.wait_for(main(), 100))
