@@ -108,6 +108,11 @@ drain_freelists(fl_state *st)
     fl_freelist_drain(&st->handles);
     fl_freelist_drain(&st->timers);
     fl_freelist_drain(&st->future_iters);
+    /* these keep a tuple, see core/stop_iteration.c */
+    for (int i = 0; i < st->stop_iterations.count; i++) {
+        PyObject *stop = st->stop_iterations.items[i];
+        Py_CLEAR(((PyStopIterationObject *)stop)->args);
+    }
     fl_freelist_drain(&st->stop_iterations);
     fl_freelist_drain(&st->coros);
     fl_freelist_drain(&st->timeouts);
