@@ -11,7 +11,24 @@ Four ways in, all of which run an unchanged asyncio program::
 from __future__ import annotations
 
 from . import _registry
-from ._core import Future, Handle, Task, TCPTransport, TimerHandle, libuv_version
+from ._core import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
+    Future,
+    Handle,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    Semaphore,
+    Task,
+    TCPTransport,
+    TimerHandle,
+    libuv_version,
+)
+from ._support import QueueShutDown
 from .loop import Loop
 from .policy import EventLoopPolicy, install, uninstall
 from .primitives import (
@@ -37,10 +54,20 @@ from .tasks import asyncio_task_factory
 __version__ = "0.1.0"
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
     "EventLoopPolicy",
     "Future",
     "Handle",
+    "LifoQueue",
+    "Lock",
     "Loop",
+    "PriorityQueue",
+    "Queue",
+    "QueueShutDown",
+    "Semaphore",
     "Server",
     "TCPTransport",
     "Task",

@@ -41,6 +41,16 @@ future_repr = base_futures._future_repr  # type: ignore[attr-defined]
 task_repr = base_tasks._task_repr
 iscoroutine = coroutines.iscoroutine
 
+if sys.version_info >= (3, 13):
+    QueueShutDown = asyncio.QueueShutDown
+else:
+
+    class QueueShutDown(Exception):
+        """The queue was shut down: nothing is put any more, or left to get."""
+
+    QueueShutDown.__module__ = "fastloop"
+
+
 address_families = {int(member): member for member in socket.AddressFamily}
 socket_kinds = {int(member): member for member in socket.SocketKind}
 

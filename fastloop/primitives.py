@@ -14,6 +14,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from ._core import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    Semaphore,
     TaskGroup,
     Timeout,
     as_completed,
@@ -27,8 +36,19 @@ from ._core import (
     wait,
     wait_for,
 )
+from ._support import QueueShutDown
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
+    "QueueShutDown",
+    "Semaphore",
     "TaskGroup",
     "Timeout",
     "as_completed",
@@ -105,4 +125,14 @@ NATIVE: dict[str, tuple[str, Any]] = {
     "to_thread": ("asyncio.threads", to_thread),
     "wait": ("asyncio.tasks", wait),
     "wait_for": ("asyncio.tasks", wait_for),
+    "Barrier": ("asyncio.locks", Barrier),
+    "BoundedSemaphore": ("asyncio.locks", BoundedSemaphore),
+    "Condition": ("asyncio.locks", Condition),
+    "Event": ("asyncio.locks", Event),
+    "Lock": ("asyncio.locks", Lock),
+    "Semaphore": ("asyncio.locks", Semaphore),
+    "LifoQueue": ("asyncio.queues", LifoQueue),
+    "PriorityQueue": ("asyncio.queues", PriorityQueue),
+    "Queue": ("asyncio.queues", Queue),
+    "QueueShutDown": ("asyncio.queues", QueueShutDown),
 }

@@ -96,6 +96,7 @@ fl_state_traverse(PyObject *module, visitproc visit, void *arg)
     FL_STATE_SUPPORT(X)
 #undef X
     Py_VISIT(st->current_tasks);
+    Py_VISIT(st->done_coro);
     Py_VISIT(st->coroutine_types);
     return 0;
 }
@@ -138,6 +139,7 @@ fl_state_clear(PyObject *module)
     Py_CLEAR(st->context_kwnames);
     Py_CLEAR(st->msg_kwnames);
     Py_CLEAR(st->current_tasks);
+    Py_CLEAR(st->done_coro);
     Py_CLEAR(st->coroutine_types);
     return 0;
 }

@@ -9,9 +9,11 @@
 #include "base/compat.h"
 #include "base/freelist.h"
 #include "base/list.h"
+#include "base/state_locks.h"
 
 /* Our types; each layer's init function fills in its own. */
 #define FL_STATE_TYPES(X)                                                     \
+    FL_STATE_LOCK_TYPES(X)                                                    \
     X(AsCompletedType)                                                        \
     X(CoroType)                                                               \
     X(FutureIterType)                                                         \
@@ -32,6 +34,7 @@
 
 /* Names used on attribute access and in calls. */
 #define FL_STATE_STRINGS(X)                                                   \
+    FL_STATE_LOCK_STRINGS(X)                                                  \
     X(default_)                                                               \
     X(ALL_COMPLETED)                                                          \
     X(FIRST_COMPLETED)                                                        \
@@ -101,6 +104,7 @@
 #endif
 
 #define FL_STATE_IMPORTS(X)                                                   \
+    FL_STATE_LOCK_IMPORTS(X)                                                  \
     FL_STATE_IMPORTS_314(X)                                                   \
     X(ExceptionGroup, "builtins", "ExceptionGroup")                           \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
@@ -123,6 +127,7 @@
 
 /* Functions of fastloop/_support.py: cold work that C calls by position. */
 #define FL_STATE_SUPPORT(X)                                                   \
+    X(QueueShutDown)                                                          \
     X(accept_failed)                                                          \
     X(address_families)                                                       \
     X(callback_failed)                                                        \
@@ -170,6 +175,7 @@ typedef struct fl_state {
 #undef X
     } sup;
 
+    PyObject *done_coro; /* see prims/done.h */
     PyObject *context_kwnames; /* ("context",) for vectorcalls */
     PyObject *msg_kwnames;     /* ("msg",) */
     PyObject *current_tasks;   /* asyncio's {loop: task}; NULL from 3.14 */
@@ -182,6 +188,8 @@ typedef struct fl_state {
 
     struct fl_list loops;         /* FLLoop.node of every initialised loop */
     struct fl_list foreign_tasks; /* FLTask.node of tasks on other loops */
+
+    struct fl_methods methods[FL_STATE_METHODS];
 
     struct fl_freelist futures;
     struct fl_freelist tasks;

@@ -27,6 +27,7 @@ static int
 coro_clear(FLCoro *self)
 {
     self->phase = FL_CORO_CLOSED;
+    fl_list_unlink(&self->node);
     Py_CLEAR(self->awaiting);
     for (int i = 0; i < FL_CORO_SLOTS; i++) {
         Py_CLEAR(self->slots[i]);
@@ -83,10 +84,9 @@ coro_dealloc(FLCoro *self)
     }
     FL_ASSERT(self->awaiting == NULL && self->slots[0] == NULL);
     /* the type may have lost its module: then there is no state any more */
-    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
-    fl_state *st = module == NULL ? NULL : fl_state_of_module(module);
-    if (st == NULL || type != st->CoroType
-        || !fl_freelist_put(&st->coros, (PyObject *)self)) {
+    if (((PyHeapTypeObject *)type)->ht_module == NULL
+        || type != self->st->CoroType
+        || !fl_freelist_put(&self->st->coros, (PyObject *)self)) {
         PyObject_GC_Del(self);
         Py_DECREF(type);
     }
@@ -107,6 +107,7 @@ fl_coro_new(fl_state *st, const struct fl_coro_kind *kind)
         self->weakrefs = NULL;
         self->awaiting = NULL;
         memset(self->slots, 0, sizeof(self->slots));
+        fl_list_init(&self->node);
     }
     self->kind = kind;
     self->count = 0;
@@ -660,15 +661,14 @@ static PyType_Spec coro_spec = {
 
 /* collections.abc.Coroutine.register(type): isinstance() and asyncio.iscoroutine()
    then accept it. */
-static int
-register_coroutine(fl_state *st)
+int
+fl_coro_register(PyTypeObject *type)
 {
     PyObject *abc = PyImport_ImportModule("collections.abc");
     PyObject *base =
         abc == NULL ? NULL : PyObject_GetAttrString(abc, "Coroutine");
-    PyObject *done = base == NULL ? NULL
-                                  : PyObject_CallMethod(base, "register", "O",
-                                                        st->CoroType);
+    PyObject *done =
+        base == NULL ? NULL : PyObject_CallMethod(base, "register", "O", type);
     Py_XDECREF(done);
     Py_XDECREF(base);
     Py_XDECREF(abc);
@@ -682,5 +682,5 @@ fl_coro_init_types(PyObject *module)
     if (fl_state_add_type(module, &st->CoroType, &coro_spec, NULL) < 0) {
         return -1;
     }
-    return register_coroutine(st);
+    return fl_coro_register(st->CoroType);
 }

@@ -61,6 +61,7 @@ struct FLCoro {
     PyObject *weakrefs;
     PyObject *awaiting;             /* owned; a native future or an iterator */
     PyObject *slots[FL_CORO_SLOTS]; /* owned; the kind's, NULL at first */
+    struct fl_list node;            /* the kind's; unlinked when it ends */
     double number;                  /* the kind's */
     int32_t count;                  /* the kind's */
     uint8_t step;                   /* the kind's; 0 at first */
@@ -68,7 +69,8 @@ struct FLCoro {
     uint8_t phase;                  /* enum fl_coro_phase */
 };
 
-/* A coroutine that has not started.  Slots are emptied when it ends. */
+/* A coroutine that has not started.  When it ends, slots are emptied and node is
+   unlinked, if the body has not done so. */
 FLCoro *fl_coro_new(fl_state *st, const struct fl_coro_kind *kind);
 
 /* To be returned by a body, which is called again when future is done.  Borrows
@@ -98,6 +100,9 @@ fl_coro_return_none(PyObject **result)
 
 /* What `await awaitable` iterates (a new reference). */
 PyObject *fl_coro_get_iterator(fl_state *st, PyObject *awaitable);
+
+/* collections.abc.Coroutine.register(type).  0 or -1. */
+int fl_coro_register(PyTypeObject *type);
 
 int fl_coro_init_types(PyObject *module);
 

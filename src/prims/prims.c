@@ -3,6 +3,13 @@
 
 #include "prims/as_completed.h"
 #include "prims/coro.h"
+#include "prims/semaphore.h"
+#include "prims/queue.h"
+#include "prims/lock.h"
+#include "prims/event.h"
+#include "prims/done.h"
+#include "prims/condition.h"
+#include "prims/barrier.h"
 #include "prims/ensure.h"
 #include "prims/gather.h"
 #include "prims/shield.h"
@@ -42,7 +49,13 @@ fl_prims_init(PyObject *module)
         || fl_timeout_init_types(module) < 0
         || fl_taskgroup_init_types(module) < 0
         || fl_shield_init_types(module) < 0 || fl_wait_init_types(module) < 0
-        || fl_as_completed_init_types(module) < 0) {
+        || fl_as_completed_init_types(module) < 0
+        || fl_done_init_types(module) < 0 || fl_lock_init_types(module) < 0
+        || fl_event_init_types(module) < 0
+        || fl_condition_init_types(module) < 0
+        || fl_semaphore_init_types(module) < 0
+        || fl_barrier_init_types(module) < 0
+        || fl_queue_init_types(module) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, prims_methods);
