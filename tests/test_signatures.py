@@ -20,6 +20,15 @@ import fastloop
 # asyncio's class for each of ours; where the C type hides a signature (a bug of
 # CPython's until 3.15), that of the same class in Python
 COUNTERPARTS: dict[type, tuple[type, ...]] = {
+    fastloop.Barrier: (asyncio.Barrier,),
+    fastloop.BoundedSemaphore: (asyncio.BoundedSemaphore,),
+    fastloop.Condition: (asyncio.Condition,),
+    fastloop.Event: (asyncio.Event,),
+    fastloop.LifoQueue: (asyncio.LifoQueue,),
+    fastloop.Lock: (asyncio.Lock,),
+    fastloop.PriorityQueue: (asyncio.PriorityQueue,),
+    fastloop.Queue: (asyncio.Queue,),
+    fastloop.Semaphore: (asyncio.Semaphore,),
     fastloop.EventLoopPolicy: (fastloop.EventLoopPolicy.__base__,),
     fastloop.Future: (asyncio.Future, asyncio.futures._PyFuture),
     fastloop.Handle: (asyncio.Handle,),
@@ -40,6 +49,9 @@ OURS_ALONE = {
     "uninstall": "undoes install()",
     # made available on every version
     "Handle.get_context": "asyncio has it from 3.12",
+    "LifoQueue.shutdown": "asyncio has it from 3.13",
+    "PriorityQueue.shutdown": "asyncio has it from 3.13",
+    "Queue.shutdown": "asyncio has it from 3.13",
     "Server.abort_clients": "asyncio has it from 3.13",
     "Server.close_clients": "asyncio has it from 3.13",
     "Task.get_context": "asyncio has it from 3.12",
@@ -124,6 +136,8 @@ def callables() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in fastloop.__all__:
         thing = getattr(fastloop, name)
+        if isinstance(thing, type) and issubclass(thing, BaseException):
+            continue  # nobody calls it
         found[name] = thing
         if isinstance(thing, type):
             found |= {f"{name}.{n}": m for n, m in public(thing) if callable(m)}
