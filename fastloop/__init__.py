@@ -12,10 +12,19 @@ from __future__ import annotations
 
 from . import _registry
 from ._core import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
     DatagramTransport,
+    Event,
     Future,
     Handle,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
     ReadPipeTransport,
+    Semaphore,
     Task,
     TCPTransport,
     TimerHandle,
@@ -23,8 +32,25 @@ from ._core import (
     WritePipeTransport,
     libuv_version,
 )
+from ._support import QueueShutDown
 from .loop import Loop
 from .policy import EventLoopPolicy, install, uninstall
+from .primitives import (
+    TaskGroup,
+    Timeout,
+    as_completed,
+    create_task,
+    ensure_future,
+    gather,
+    run_coroutine_threadsafe,
+    shield,
+    sleep,
+    timeout,
+    timeout_at,
+    to_thread,
+    wait,
+    wait_for,
+)
 from .runners import new_event_loop, run
 from .server import Server
 from .tasks import asyncio_task_factory
@@ -32,24 +58,48 @@ from .tasks import asyncio_task_factory
 __version__ = "0.1.0"
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
     "DatagramTransport",
+    "Event",
     "EventLoopPolicy",
     "Future",
     "Handle",
+    "LifoQueue",
+    "Lock",
     "Loop",
+    "PriorityQueue",
+    "Queue",
+    "QueueShutDown",
     "ReadPipeTransport",
+    "Semaphore",
     "Server",
     "TCPTransport",
     "TLSTransport",
     "Task",
+    "TaskGroup",
+    "Timeout",
     "TimerHandle",
     "WritePipeTransport",
+    "as_completed",
     "asyncio_task_factory",
+    "create_task",
+    "ensure_future",
+    "gather",
     "install",
     "libuv_version",
     "new_event_loop",
     "run",
+    "run_coroutine_threadsafe",
+    "shield",
+    "sleep",
+    "timeout",
+    "timeout_at",
+    "to_thread",
     "uninstall",
+    "wait",
+    "wait_for",
 ]
 
 _registry.hook()

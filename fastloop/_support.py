@@ -53,6 +53,16 @@ socket_family = _socket.socket.family
 
 sendfile_mode = constants._SendfileMode.TRY_NATIVE
 
+if sys.version_info >= (3, 13):
+    QueueShutDown = asyncio.QueueShutDown
+else:
+
+    class QueueShutDown(Exception):
+        """The queue was shut down: nothing is put any more, or left to get."""
+
+    QueueShutDown.__module__ = "fastloop"
+
+
 address_families = {int(member): member for member in socket.AddressFamily}
 socket_kinds = {int(member): member for member in socket.SocketKind}
 
@@ -131,6 +141,14 @@ def create_task_by_factory(
     if name is not None:
         task.set_name(name)
     return task
+
+
+async def wrap_awaitable(awaitable: Any) -> Any:
+    """Make a coroutine of what is none."""
+    return await awaitable
+
+
+wrap_awaitable.__name__ = wrap_awaitable.__qualname__ = "_wrap_awaitable"
 
 
 if sys.version_info >= (3, 12):

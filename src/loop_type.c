@@ -13,26 +13,6 @@
 
 /* --- life ------------------------------------------------------------------ */
 
-static PyObject *loop_call_soon(FLLoop *self, PyObject *const *args,
-                                Py_ssize_t nargs, PyObject *kwnames);
-
-/* Futures and tasks bypass call_soon() only while it is ours: a subclass or an
-   attribute set on the loop must see every callback. */
-static int
-update_direct(FLLoop *self)
-{
-    PyObject *method =
-        PyObject_GetAttr((PyObject *)self, self->st->str.call_soon);
-    if (method == NULL) {
-        return -1;
-    }
-    self->direct =
-        PyCFunction_Check(method)
-        && PyCFunction_GET_FUNCTION(method) == FL_METHOD(loop_call_soon);
-    Py_DECREF(method);
-    return 0;
-}
-
 static PyObject *
 loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
          PyObject *Py_UNUSED(kwargs))
@@ -61,7 +41,7 @@ loop_init(FLLoop *self, PyObject *args, PyObject *kwargs)
     if (self->slow_duration == NULL || fl_loop_init(self) < 0) {
         return -1;
     }
-    return update_direct(self);
+    return fl_loop_update_overrides(self);
 }
 
 static int
@@ -71,8 +51,7 @@ loop_setattro(FLLoop *self, PyObject *name, PyObject *value)
     if (status < 0 || self->phase == FL_LOOP_NEW) {
         return status;
     }
-    int same = PyUnicode_Compare(name, self->st->str.call_soon);
-    return same == 0 ? update_direct(self) : PyErr_Occurred() ? -1 : 0;
+    return fl_loop_attribute_set(self, name);
 }
 
 static int
@@ -541,7 +520,7 @@ loop_run(FLLoop *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     /* call_soon may have been set on the class since */
-    if (update_direct(self) < 0 || fl_loop_run(self) < 0) {
+    if (fl_loop_update_overrides(self) < 0 || fl_loop_run(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

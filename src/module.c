@@ -9,6 +9,7 @@
 #include "io/io.h"
 #include "io/server.h"
 #include "loop_type.h"
+#include "prims/prims.h"
 
 PyMODINIT_FUNC PyInit__core(void);
 
@@ -103,8 +104,8 @@ module_exec(PyObject *module)
         || fl_stop_iteration_init_types(module) < 0
         || fl_future_iter_init_types(module) < 0
         || fl_future_init_types(module) < 0 || fl_task_init_types(module) < 0
-        || fl_server_init_types(module) < 0 || fl_io_init_types(module) < 0
-        || fl_loop_init_types(module) < 0) {
+        || fl_prims_init(module) < 0 || fl_server_init_types(module) < 0
+        || fl_io_init_types(module) < 0 || fl_loop_init_types(module) < 0) {
         return -1;
     }
     return 0;

@@ -22,6 +22,15 @@ import fastloop
 # CPython's until 3.15), that of the same class in Python
 COUNTERPARTS: dict[type, tuple[type, ...]] = {
     fastloop.DatagramTransport: (asyncio.selector_events._SelectorDatagramTransport,),
+    fastloop.Barrier: (asyncio.Barrier,),
+    fastloop.BoundedSemaphore: (asyncio.BoundedSemaphore,),
+    fastloop.Condition: (asyncio.Condition,),
+    fastloop.Event: (asyncio.Event,),
+    fastloop.LifoQueue: (asyncio.LifoQueue,),
+    fastloop.Lock: (asyncio.Lock,),
+    fastloop.PriorityQueue: (asyncio.PriorityQueue,),
+    fastloop.Queue: (asyncio.Queue,),
+    fastloop.Semaphore: (asyncio.Semaphore,),
     fastloop.EventLoopPolicy: (fastloop.EventLoopPolicy.__base__,),
     fastloop.Future: (asyncio.Future, asyncio.futures._PyFuture),
     fastloop.Handle: (asyncio.Handle,),
@@ -31,6 +40,8 @@ COUNTERPARTS: dict[type, tuple[type, ...]] = {
     fastloop.TCPTransport: (asyncio.selector_events._SelectorSocketTransport,),
     fastloop.TLSTransport: (asyncio.sslproto._SSLProtocolTransport,),
     fastloop.Task: (asyncio.Task, asyncio.tasks._PyTask),
+    fastloop.TaskGroup: (asyncio.TaskGroup,),
+    fastloop.Timeout: (asyncio.Timeout,),
     fastloop.TimerHandle: (asyncio.TimerHandle,),
     fastloop.WritePipeTransport: (asyncio.unix_events._UnixWritePipeTransport,),
 }
@@ -43,9 +54,13 @@ OURS_ALONE = {
     "uninstall": "undoes install()",
     # made available on every version
     "Handle.get_context": "asyncio has it from 3.12",
+    "LifoQueue.shutdown": "asyncio has it from 3.13",
+    "PriorityQueue.shutdown": "asyncio has it from 3.13",
+    "Queue.shutdown": "asyncio has it from 3.13",
     "Server.abort_clients": "asyncio has it from 3.13",
     "Server.close_clients": "asyncio has it from 3.13",
     "Task.get_context": "asyncio has it from 3.12",
+    "TaskGroup.cancel": "asyncio has it from 3.15",
     "TimerHandle.get_context": "asyncio has it from 3.12",
     "TLSTransport.pause_writing": "the transport is its own _ssl_protocol",
     "TLSTransport.resume_writing": "the transport is its own _ssl_protocol",
@@ -123,6 +138,8 @@ def callables() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in fastloop.__all__:
         thing = getattr(fastloop, name)
+        if isinstance(thing, type) and issubclass(thing, BaseException):
+            continue  # nobody calls it
         found[name] = thing
         if isinstance(thing, type):
             found |= {f"{name}.{n}": m for n, m in public(thing) if callable(m)}

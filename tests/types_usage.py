@@ -73,3 +73,24 @@ async def connections(loop: fastloop.Loop) -> None:
     assert_type(stock.is_serving(), bool)
     if isinstance(transport, fastloop.TCPTransport):
         assert_type(transport.get_write_buffer_limits(), tuple[int, int])
+
+
+async def primitives(tasks: list[asyncio.Task[int]]) -> None:
+    assert_type(await fastloop.sleep(1), None)
+    assert_type(await fastloop.sleep(1, "text"), str)
+    assert_type(
+        await fastloop.gather(answer(), fastloop.sleep(0, "x")), tuple[int, str]
+    )
+    assert_type(await fastloop.wait_for(answer(), 1.5), int)
+    assert_type(await fastloop.shield(answer()), int)
+    done, _pending = await fastloop.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert_type(done, set[asyncio.Task[int]])
+    for coro in fastloop.as_completed([answer()], timeout=None):
+        assert_type(await coro, int)
+    async for future in fastloop.as_completed(tasks):
+        assert_type(future.result(), int)
+    async with fastloop.timeout(None) as scope, fastloop.TaskGroup() as group:
+        scope.reschedule(3)
+        assert_type(group.create_task(answer(), name="x"), asyncio.Task[int])
+    assert_type(fastloop.create_task(answer()), asyncio.Task[int])
+    assert_type(await fastloop.to_thread(len, "text"), int)

@@ -56,7 +56,8 @@ init_objects(fl_state *st)
     FL_STATE_SUPPORT(X)
 #undef X
     st->context_kwnames = PyTuple_Pack(1, st->str.context);
-    if (st->context_kwnames == NULL) {
+    st->msg_kwnames = PyTuple_Pack(1, st->str.msg);
+    if (st->context_kwnames == NULL || st->msg_kwnames == NULL) {
         return -1;
     }
     st->coroutine_types = PySet_New(NULL);
@@ -95,6 +96,7 @@ fl_state_traverse(PyObject *module, visitproc visit, void *arg)
     FL_STATE_SUPPORT(X)
 #undef X
     Py_VISIT(st->current_tasks);
+    Py_VISIT(st->done_coro);
     Py_VISIT(st->coroutine_types);
     return 0;
 }
@@ -107,8 +109,15 @@ drain_freelists(fl_state *st)
     fl_freelist_drain(&st->handles);
     fl_freelist_drain(&st->timers);
     fl_freelist_drain(&st->future_iters);
+    /* these keep a tuple, see core/stop_iteration.c */
+    for (int i = 0; i < st->stop_iterations.count; i++) {
+        PyObject *stop = st->stop_iterations.items[i];
+        Py_CLEAR(((PyStopIterationObject *)stop)->args);
+    }
     fl_freelist_drain(&st->stop_iterations);
     fl_freelist_drain(&st->sock_ops);
+    fl_freelist_drain(&st->coros);
+    fl_freelist_drain(&st->timeouts);
 }
 
 int
@@ -129,7 +138,9 @@ fl_state_clear(PyObject *module)
     FL_STATE_SUPPORT(X)
 #undef X
     Py_CLEAR(st->context_kwnames);
+    Py_CLEAR(st->msg_kwnames);
     Py_CLEAR(st->current_tasks);
+    Py_CLEAR(st->done_coro);
     Py_CLEAR(st->coroutine_types);
     return 0;
 }

@@ -6,45 +6,63 @@
 #ifndef FL_BASE_STATE_H
 #define FL_BASE_STATE_H
 
-#include "base/common.h"
+#include "base/compat.h"
 #include "base/freelist.h"
 #include "base/list.h"
+#include "base/state_locks.h"
 
 /* Our types; each layer's init function fills in its own. */
 #define FL_STATE_TYPES(X)                                                     \
     X(DatagramTransportType)                                                  \
+    FL_STATE_LOCK_TYPES(X)                                                    \
+    X(AsCompletedType)                                                        \
+    X(CoroType)                                                               \
     X(FutureIterType)                                                         \
     X(FutureType)                                                             \
+    X(GatheringFutureType)                                                    \
     X(HandleType)                                                             \
     X(ListenerType)                                                           \
     X(LoopType)                                                               \
     X(ReadPipeTransportType)                                                  \
     X(ServerType)                                                             \
+    X(ShieldType)                                                             \
     X(StopIterationType)                                                      \
     X(SockOpType)                                                             \
     X(TCPTransportType)                                                       \
     X(TLSTransportType)                                                       \
     X(TaskType)                                                               \
     X(TimerHandleType)                                                        \
-    X(WritePipeTransportType)
+    X(WritePipeTransportType)                                                 \
+    X(TaskGroupType)                                                          \
+    X(TimeoutType)                                                            \
+    X(WaitCounterType)
 
 /* Names used on attribute access and in calls. */
 #define FL_STATE_STRINGS(X)                                                   \
+    FL_STATE_LOCK_STRINGS(X)                                                  \
     X(default_)                                                               \
+    X(ALL_COMPLETED)                                                          \
+    X(FIRST_COMPLETED)                                                        \
+    X(FIRST_EXCEPTION)                                                        \
     X(_asyncio_future_blocking)                                               \
     X(_loop)                                                                  \
     X(accept)                                                                 \
     X(add_done_callback)                                                      \
     X(addr)                                                                   \
     X(address)                                                                \
+    X(arg)                                                                    \
     X(args)                                                                   \
     X(buf)                                                                    \
     X(buffer_updated)                                                         \
     X(bufsize)                                                                \
+    X(call_at)                                                                \
     X(call_exception_handler)                                                 \
+    X(call_later)                                                             \
     X(call_soon)                                                              \
     X(cancel)                                                                 \
     X(close)                                                                  \
+    X(cancelled)                                                              \
+    X(cancelling)                                                             \
     X(connection_lost)                                                        \
     X(connection_made)                                                        \
     X(context)                                                                \
@@ -56,6 +74,15 @@
     X(eof_received)                                                           \
     X(error_received)                                                         \
     X(fileno)                                                                 \
+    X(coro_or_future)                                                         \
+    X(cr_await)                                                               \
+    X(create_future)                                                          \
+    X(create_task)                                                            \
+    X(delay)                                                                  \
+    X(done)                                                                   \
+    X(exception)                                                              \
+    X(fs)                                                                     \
+    X(fut)                                                                    \
     X(get_buffer)                                                             \
     X(get_debug)                                                              \
     X(get_loop)                                                               \
@@ -67,7 +94,6 @@
     X(loop)                                                                   \
     X(low)                                                                    \
     X(msg)                                                                    \
-    X(n)                                                                      \
     X(name)                                                                   \
     X(nbytes)                                                                 \
     X(pause_writing)                                                          \
@@ -76,6 +102,7 @@
     X(recv_into)                                                              \
     X(recvfrom)                                                               \
     X(recvfrom_into)                                                          \
+    X(remove_done_callback)                                                   \
     X(result)                                                                 \
     X(resume_reading)                                                         \
     X(resume_writing)                                                         \
@@ -85,10 +112,31 @@
     X(throw)                                                                  \
     X(write)                                                                  \
     X(setblocking)                                                            \
-    X(sock)
+    X(sock)                                                                   \
+    X(return_exceptions)                                                      \
+    X(return_when)                                                            \
+    X(set_exception)                                                          \
+    X(set_result)                                                             \
+    X(time)                                                                   \
+    X(timeout)                                                                \
+    X(uncancel)                                                               \
+    X(when)
 
 /* Types and exceptions of asyncio (their Python names, from where). */
+#if FL_PY314
+#  define FL_STATE_IMPORTS_314(X)                                             \
+      X(log_on_exception, "asyncio.tasks", "_log_on_exception")               \
+      X(add_to_awaited_by, "asyncio.futures", "future_add_to_awaited_by")     \
+      X(discard_from_awaited_by, "asyncio.futures",                           \
+        "future_discard_from_awaited_by")
+#else
+#  define FL_STATE_IMPORTS_314(X)
+#endif
+
 #define FL_STATE_IMPORTS(X)                                                   \
+    FL_STATE_LOCK_IMPORTS(X)                                                  \
+    FL_STATE_IMPORTS_314(X)                                                   \
+    X(ExceptionGroup, "builtins", "ExceptionGroup")                           \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
     X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")           \
     X(asyncio_Future, "asyncio.futures", "Future")                            \
@@ -99,6 +147,10 @@
     X(asyncio_Transport, "asyncio.transports", "Transport")                   \
     X(asyncio_DatagramTransport, "asyncio.transports", "DatagramTransport")   \
     X(BufferedProtocol, "asyncio.protocols", "BufferedProtocol")              \
+    X(current_task, "asyncio.tasks", "current_task")                          \
+    X(asyncio_GatheringFuture, "asyncio.tasks", "_GatheringFuture")           \
+    X(isawaitable, "inspect", "isawaitable")                                  \
+    X(isfuture, "asyncio.futures", "isfuture")                                \
     X(get_event_loop, "asyncio.events", "get_event_loop")                     \
     X(get_running_loop, "asyncio.events", "_get_running_loop")                \
     X(enter_task, "asyncio.tasks", "_enter_task")                             \
@@ -107,6 +159,7 @@
 
 /* Functions of fastloop/_support.py: cold work that C calls by position. */
 #define FL_STATE_SUPPORT(X)                                                   \
+    X(QueueShutDown)                                                          \
     X(accept_failed)                                                          \
     X(accepted_socket)                                                        \
     X(address_families)                                                       \
@@ -156,7 +209,8 @@
     X(warn_send_failed)                                                       \
     X(warn_tls_closed)                                                        \
     X(warn_unawaited)                                                         \
-    X(warn_unclosed)
+    X(warn_unclosed)                                                          \
+    X(wrap_awaitable)
 
 typedef struct fl_state {
 #define X(name) PyTypeObject *name;
@@ -178,16 +232,21 @@ typedef struct fl_state {
 #undef X
     } sup;
 
+    PyObject *done_coro;       /* see prims/done.h */
     PyObject *context_kwnames; /* ("context",) for vectorcalls */
+    PyObject *msg_kwnames;     /* ("msg",) */
     PyObject *current_tasks;   /* asyncio's {loop: task}; NULL from 3.14 */
     PyObject *coroutine_types; /* set: types that iscoroutine() accepted */
 
     Py_ssize_t running_task_offset; /* in the thread state; 0: not known */
+    Py_ssize_t running_loop_offset; /* the same for the running loop */
     uint64_t task_names;            /* how many Task-N were handed out */
     uint64_t fork_generation;       /* how many forks led to this process */
 
     struct fl_list loops;         /* FLLoop.node of every initialised loop */
     struct fl_list foreign_tasks; /* FLTask.node of tasks on other loops */
+
+    struct fl_methods methods[FL_STATE_METHODS];
 
     struct fl_freelist futures;
     struct fl_freelist tasks;
@@ -196,6 +255,8 @@ typedef struct fl_state {
     struct fl_freelist future_iters;
     struct fl_freelist stop_iterations;
     struct fl_freelist sock_ops;
+    struct fl_freelist coros;
+    struct fl_freelist timeouts;
 } fl_state;
 
 extern struct PyModuleDef fl_module_def;

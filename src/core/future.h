@@ -2,7 +2,8 @@
 
    A done-callback is stored as a pair.  With a context it is what
    add_done_callback() was given; without one it is a native task that waits, and
-   is woken through the ready ring with no callback object in between.
+   is woken through the ready ring with no callback object in between; with a
+   listener, a C method of the object is called.
 
    The first pair lies in the future, the others in an array.  What a future
    rarely has is in a struct of its own, allocated when needed. */
@@ -17,9 +18,18 @@ enum fl_future_state {
     FL_FUTURE_FINISHED,
 };
 
+/* A method owner.m(future) that is called as a done-callback, in C. */
+struct fl_listener {
+    PyMethodDef method; /* METH_O */
+    /* borrowed: the task that waits through owner, or NULL */
+    PyObject *(*waiter)(PyObject *owner);
+};
+
 struct fl_callback {
-    PyObject *call;    /* owned; NULL: empty */
-    PyObject *context; /* owned; NULL: call is an FLTask that waits */
+    PyObject *call; /* owned; NULL: empty */
+    PyObject
+        *context; /* owned; NULL: call is an FLTask that waits; an odd word:
+                          an fl_listener, call is its owner */
 };
 
 struct fl_callbacks {
@@ -64,6 +74,16 @@ static inline bool
 fl_future_done(const FLFuture *fut)
 {
     return fut->state != FL_FUTURE_PENDING;
+}
+
+/* A future of a type of ours, whose await does nothing unusual?  (A subclass of the
+   user's may override anything.) */
+static inline bool
+fl_future_is_native(const fl_state *st, PyObject *o)
+{
+    const PyTypeObject *type = Py_TYPE(o);
+    return type == st->FutureType || type == st->TaskType
+           || type == st->GatheringFutureType;
 }
 
 /* The loop, if it is ours and futures may use its ring; else NULL. */
@@ -112,6 +132,11 @@ PyObject *fl_future_make_cancelled_error(FLFuture *fut);
 /* callbacks.c */
 int fl_future_add_callback(FLFuture *fut, PyObject *call, PyObject *context);
 int fl_future_add_waiter(FLFuture *fut, struct FLTask *task);
+int fl_future_add_listener(FLFuture *fut, struct fl_listener *listener,
+                           PyObject *owner);
+bool fl_future_remove_listener(FLFuture *fut,
+                               const struct fl_listener *listener,
+                               const PyObject *owner);
 Py_ssize_t fl_future_remove_callback(FLFuture *fut, PyObject *call);
 int fl_future_schedule_callbacks(FLFuture *fut);
 /* Run what a done future has in store.  -1: a fatal exception is raised and the

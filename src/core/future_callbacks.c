@@ -14,6 +14,28 @@
 #include "core/report.h"
 #include "core/task.h"
 
+/* --- the three kinds of entries --------------------------------------------------- */
+
+static inline struct fl_listener *
+listener_of(const struct fl_callback *callback)
+{
+    uintptr_t word = (uintptr_t)callback->context;
+    return word & 1 ? (struct fl_listener *)(void *)(word - 1) : NULL;
+}
+
+static inline PyObject *
+tagged(const struct fl_listener *listener)
+{
+    return (PyObject *)(void *)((uintptr_t)listener | 1);
+}
+
+/* The context as an object; NULL if there is none. */
+static inline PyObject *
+context_of(const struct fl_callback *callback)
+{
+    return listener_of(callback) != NULL ? NULL : callback->context;
+}
+
 /* --- the list ----------------------------------------------------------------- */
 
 static Py_ssize_t
@@ -51,20 +73,19 @@ reserve(FLFuture *fut)
     return 0;
 }
 
-static int
-append(FLFuture *fut, PyObject *call, PyObject *context)
+/* A free entry at the end, to be filled in at once; NULL with MemoryError. */
+static struct fl_callback *
+append(FLFuture *fut)
 {
     struct fl_callback *slot = &fut->first;
     if (slot->call != NULL || fut->more != NULL) {
         if ((fut->more == NULL || fut->more->count == fut->more->size)
             && reserve(fut) < 0) {
-            return -1;
+            return NULL;
         }
         slot = &fut->more->items[fut->more->count++];
     }
-    slot->call = Py_NewRef(call);
-    slot->context = Py_XNewRef(context);
-    return 0;
+    return slot;
 }
 
 /* Take entry i out; the references pass to the caller. */
@@ -93,8 +114,10 @@ take(FLFuture *fut, Py_ssize_t i)
 static void
 release(struct fl_callback *callback)
 {
+    PyObject *context = context_of(callback);
+    callback->context = NULL;
     Py_CLEAR(callback->call);
-    Py_CLEAR(callback->context);
+    Py_XDECREF(context);
 }
 
 static void
@@ -121,11 +144,11 @@ int
 fl_future_traverse_callbacks(FLFuture *fut, visitproc visit, void *arg)
 {
     Py_VISIT(fut->first.call);
-    Py_VISIT(fut->first.context);
+    Py_VISIT(context_of(&fut->first));
     for (Py_ssize_t i = fut->more ? fut->more->next : 0;
          fut->more != NULL && i < fut->more->count; i++) {
         Py_VISIT(fut->more->items[i].call);
-        Py_VISIT(fut->more->items[i].context);
+        Py_VISIT(context_of(&fut->more->items[i]));
     }
     return 0;
 }
@@ -151,6 +174,19 @@ call_soon(FLFuture *fut, PyObject *call, PyObject *arg, PyObject *context)
     return handle == NULL ? -1 : 0;
 }
 
+static FL_COLD int
+schedule_listener(FLFuture *fut, struct fl_listener *listener, PyObject *owner)
+{
+    PyObject *method = PyCFunction_New(&listener->method, owner);
+    PyObject *context = method == NULL ? NULL : PyContext_CopyCurrent();
+    int status = context == NULL
+                     ? -1
+                     : call_soon(fut, method, (PyObject *)fut, context);
+    Py_XDECREF(context);
+    Py_XDECREF(method);
+    return status;
+}
+
 /* Schedule one callback of a future that is done, by itself. */
 static int
 schedule(FLFuture *fut, const struct fl_callback *callback)
@@ -165,7 +201,10 @@ schedule(FLFuture *fut, const struct fl_callback *callback)
                    ? -1
                    : fl_task_push_wake(loop, (FLTask *)Py_NewRef(task));
     }
-    return call_soon(fut, callback->call, (PyObject *)fut, callback->context);
+    struct fl_listener *listener = listener_of(callback);
+    return listener == NULL ? call_soon(fut, callback->call, (PyObject *)fut,
+                                        callback->context)
+                            : schedule_listener(fut, listener, callback->call);
 }
 
 int
@@ -174,7 +213,46 @@ fl_future_add_callback(FLFuture *fut, PyObject *call, PyObject *context)
     if (fl_future_done(fut)) {
         return call_soon(fut, call, (PyObject *)fut, context);
     }
-    return append(fut, call, context);
+    struct fl_callback *slot = append(fut);
+    if (slot == NULL) {
+        return -1;
+    }
+    slot->call = Py_NewRef(call);
+    slot->context = Py_NewRef(context);
+    return 0;
+}
+
+/* HOT */
+int
+fl_future_add_listener(FLFuture *fut, struct fl_listener *listener,
+                       PyObject *owner)
+{
+    if (FL_UNLIKELY(fl_future_done(fut))) {
+        return schedule_listener(fut, listener, owner);
+    }
+    struct fl_callback *slot = append(fut);
+    if (slot == NULL) {
+        return -1;
+    }
+    slot->call = Py_NewRef(owner);
+    slot->context = tagged(listener);
+    return 0;
+}
+
+bool
+fl_future_remove_listener(FLFuture *fut, const struct fl_listener *listener,
+                          const PyObject *owner)
+{
+    Py_ssize_t n = fl_future_done(fut) ? 0 : count(fut);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        const struct fl_callback *slot = entry(fut, i);
+        if (slot->call == owner && slot->context == tagged(listener)) {
+            struct fl_callback taken = take(fut, i);
+            release(&taken);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* HOT */
@@ -182,7 +260,13 @@ int
 fl_future_add_waiter(FLFuture *fut, struct FLTask *task)
 {
     FL_ASSERT(!fl_future_done(fut));
-    return append(fut, (PyObject *)task, NULL);
+    struct fl_callback *slot = append(fut);
+    if (slot == NULL) {
+        return -1;
+    }
+    slot->call = Py_NewRef(task);
+    slot->context = NULL;
+    return 0;
 }
 
 Py_ssize_t
@@ -192,7 +276,7 @@ fl_future_remove_callback(FLFuture *fut, PyObject *call)
     Py_ssize_t i = 0;
     while (!fl_future_done(fut) && i < count(fut)) {
         struct fl_callback *slot = entry(fut, i);
-        if (slot->context == NULL) {
+        if (context_of(slot) == NULL) {
             i++;
             continue;
         }
@@ -215,6 +299,31 @@ fl_future_remove_callback(FLFuture *fut, PyObject *call)
     return removed;
 }
 
+/* The pair that asyncio would have in its list. */
+static PyObject *
+describe(struct fl_callback *slot)
+{
+    struct fl_listener *listener = listener_of(slot);
+    if (listener == NULL && slot->context != NULL) {
+        return PyTuple_Pack(2, slot->call, slot->context);
+    }
+    PyObject *method, *context;
+    if (listener != NULL) {
+        method = PyCFunction_New(&listener->method, slot->call);
+        context = PyContext_CopyCurrent();
+    }
+    else {
+        method = fl_task_wakeup_method((FLTask *)slot->call);
+        context = Py_XNewRef(((FLTask *)slot->call)->context);
+    }
+    PyObject *pair = method == NULL || context == NULL
+                         ? NULL
+                         : PyTuple_Pack(2, method, context);
+    Py_XDECREF(method);
+    Py_XDECREF(context);
+    return pair;
+}
+
 PyObject *
 fl_future_list_callbacks(FLFuture *fut)
 {
@@ -228,17 +337,7 @@ fl_future_list_callbacks(FLFuture *fut)
     }
     for (Py_ssize_t i = 0; i < n; i++) {
         struct fl_callback *slot = entry(fut, i);
-        PyObject *pair;
-        if (slot->context != NULL) {
-            pair = PyTuple_Pack(2, slot->call, slot->context);
-        }
-        else {
-            FLTask *task = (FLTask *)slot->call;
-            PyObject *wakeup = fl_task_wakeup_method(task);
-            pair =
-                wakeup == NULL ? NULL : PyTuple_Pack(2, wakeup, task->context);
-            Py_XDECREF(wakeup);
-        }
+        PyObject *pair = describe(slot);
         if (pair == NULL) {
             Py_DECREF(list);
             return NULL;
@@ -256,6 +355,11 @@ waiting_task(fl_state *st, const struct fl_callback *callback)
 {
     if (callback->context == NULL) {
         return callback->call;
+    }
+    struct fl_listener *listener = listener_of(callback);
+    if (listener != NULL) {
+        return listener->waiter == NULL ? NULL
+                                        : listener->waiter(callback->call);
     }
     if (!PyCFunction_Check(callback->call)) {
         return NULL;
@@ -336,6 +440,28 @@ fl_future_schedule_callbacks(FLFuture *fut)
 }
 
 static int
+run_listener(FLLoop *loop, FLFuture *fut, struct fl_listener *listener,
+             PyObject *owner)
+{
+    PyObject *result = listener->method.ml_meth(owner, (PyObject *)fut);
+    if (FL_LIKELY(result != NULL)) {
+        Py_DECREF(result);
+        return 0;
+    }
+    PyObject *raised = fl_err_take();
+    PyObject *method = PyCFunction_New(&listener->method, owner);
+    PyObject *args[] = {(PyObject *)fut};
+    if (method == NULL) {
+        PyErr_Clear();
+        method = Py_NewRef(owner);
+    }
+    fl_err_give(raised);
+    int status = fl_report_callback(loop, method, args, 1, NULL);
+    Py_DECREF(method);
+    return status;
+}
+
+static int
 run_one(FLLoop *loop, FLFuture *fut, struct fl_callback *callback)
 {
     if (callback->context == NULL) {
@@ -344,6 +470,10 @@ run_one(FLLoop *loop, FLFuture *fut, struct fl_callback *callback)
     }
     if (fl_current_publish(loop, NULL) < 0) {
         return -1;
+    }
+    struct fl_listener *listener = listener_of(callback);
+    if (listener != NULL) {
+        return run_listener(loop, fut, listener, callback->call);
     }
     PyObject *args[] = {NULL, (PyObject *)fut};
     PyObject *result = NULL;

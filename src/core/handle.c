@@ -67,12 +67,14 @@ handle_dealloc(FLHandle *self)
     Py_DECREF(type);
 }
 
-int
-fl_handle_setup(FLHandle *self, FLLoop *loop, PyObject *callback,
-                PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+void
+fl_handle_setup_native(FLHandle *self, FLLoop *loop, PyMethodDef *method,
+                       PyObject *callback)
 {
     self->loop = (FLLoop *)Py_NewRef(loop);
     self->callback = Py_NewRef(callback);
+    self->native = method;
+    self->context = NULL;
     self->weakrefs = NULL;
     self->source_tb = NULL;
     self->cancelled = false;
@@ -81,6 +83,13 @@ fl_handle_setup(FLHandle *self, FLLoop *loop, PyObject *callback,
     self->running = 0;
     self->nargs = 0;
     self->args[0] = self->args[1] = self->args[2] = NULL;
+}
+
+int
+fl_handle_setup(FLHandle *self, FLLoop *loop, PyObject *callback,
+                PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+{
+    fl_handle_setup_native(self, loop, NULL, callback);
     self->context =
         context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
     if (self->context == NULL) {
@@ -110,18 +119,32 @@ fl_handle_setup(FLHandle *self, FLLoop *loop, PyObject *callback,
     return 0;
 }
 
+static inline FLHandle *
+allocate(fl_state *st)
+{
+    FLHandle *self = (FLHandle *)fl_freelist_get(&st->handles);
+    return self != NULL ? self : PyObject_GC_New(FLHandle, st->HandleType);
+}
+
+FLHandle *
+fl_handle_new_native(FLLoop *loop, PyMethodDef *method, PyObject *owner)
+{
+    FLHandle *self = allocate(loop->st);
+    if (self != NULL) {
+        fl_handle_setup_native(self, loop, method, owner);
+        PyObject_GC_Track(self);
+    }
+    return self;
+}
+
 /* HOT */
 FLHandle *
 fl_handle_new(FLLoop *loop, PyObject *callback, PyObject *const *args,
               Py_ssize_t nargs, PyObject *context)
 {
-    fl_state *st = loop->st;
-    FLHandle *self = (FLHandle *)fl_freelist_get(&st->handles);
+    FLHandle *self = allocate(loop->st);
     if (self == NULL) {
-        self = PyObject_GC_New(FLHandle, st->HandleType);
-        if (self == NULL) {
-            return NULL;
-        }
+        return NULL;
     }
     int status = fl_handle_setup(self, loop, callback, args, nargs, context);
     PyObject_GC_Track(self);
@@ -189,7 +212,10 @@ fl_handle_run(FLHandle *self)
     }
     self->running++;
     PyObject *result = NULL;
-    if (FL_LIKELY(PyContext_Enter(self->context) == 0)) {
+    if (self->native != NULL) {
+        result = self->native->ml_meth(self->callback, NULL);
+    }
+    else if (FL_LIKELY(PyContext_Enter(self->context) == 0)) {
         result = call(self);
         if (FL_UNLIKELY(PyContext_Exit(self->context) < 0)) {
             Py_CLEAR(result);
@@ -329,6 +355,9 @@ get_class(FLHandle *self, void *Py_UNUSED(closure))
 static PyObject *
 get_callback(FLHandle *self, void *Py_UNUSED(closure))
 {
+    if (self->native != NULL && !hides_call(self)) {
+        return PyCFunction_New(self->native, self->callback);
+    }
     return or_none(hides_call(self) ? NULL : self->callback);
 }
 

@@ -14,6 +14,7 @@ typedef struct FLHandle {
     PyObject *context;  /* owned */
     PyObject *weakrefs;
     PyObject *source_tb;  /* owned; NULL outside debug mode */
+    PyMethodDef *native;  /* C: callback is the object of this method */
     PyObject *vectorcall; /* scratch: the slot that the callee may use */
     PyObject *args[FL_HANDLE_INLINE]; /* owned; args[0] is the repr if kept */
     uint8_t nargs;                    /* or FL_HANDLE_TUPLE */
@@ -27,6 +28,12 @@ typedef struct FLHandle {
 FLHandle *fl_handle_new(FLLoop *loop, PyObject *callback,
                         PyObject *const *args, Py_ssize_t nargs,
                         PyObject *context);
+
+/* A handle for a C method of owner (METH_NOARGS), which needs no context. */
+FLHandle *fl_handle_new_native(FLLoop *loop, PyMethodDef *method,
+                               PyObject *owner);
+void fl_handle_setup_native(FLHandle *handle, FLLoop *loop,
+                            PyMethodDef *method, PyObject *owner);
 
 /* Fill in a fresh handle of either kind; on failure it is still valid to
    release it. */

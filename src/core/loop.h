@@ -75,6 +75,8 @@ typedef struct FLLoop {
 
     enum fl_loop_phase phase;
     bool direct; /* call_soon is ours: futures may use the ring */
+    bool
+        plain; /* so are create_task, call_later and the like, see overrides.c */
     bool debug;
     bool running;
     bool stopping;
@@ -192,6 +194,10 @@ void fl_loop_after_fork(FLLoop *loop);
 /* Do the structures hold what this file promises?  Checked after every turn. */
 bool fl_loop_consistent(const FLLoop *loop);
 #endif
+
+/* overrides.c: look which methods of the loop are ours.  0 or -1. */
+int fl_loop_update_overrides(FLLoop *loop);
+int fl_loop_attribute_set(FLLoop *loop, PyObject *name);
 
 /* loop_run.c: run turns until stop().  0, or -1 with what a callback raised
    (KeyboardInterrupt, SystemExit). */

@@ -48,6 +48,11 @@ find_offset(fl_state *st, PyObject *loop, PyObject *probe)
             matches++;
         }
     }
+    /* the running loop is kept right before its task */
+    Py_ssize_t before = found - (Py_ssize_t)sizeof(PyObject *);
+    if (matches == 1 && holds(ts, before, loop)) {
+        st->running_loop_offset = before;
+    }
     PyObject *ours = swap(st, loop, previous);
     PyObject *expected = previous == Py_None ? NULL : previous;
     Py_DECREF(previous);
@@ -91,6 +96,9 @@ find_running_task(fl_state *st)
     Py_XDECREF(probe);
     Py_XDECREF(loop);
     st->running_task_offset = offset > 0 ? offset : 0;
+    if (offset <= 0) {
+        st->running_loop_offset = 0;
+    }
     return offset < 0 ? -1 : 0;
 }
 

@@ -22,6 +22,20 @@ fl_current_publish(FLLoop *loop, struct FLTask *task)
     return fl_current_replace(loop, task);
 }
 
+#if FL_PY314
+/* HOT: the running loop of this thread, where asyncio keeps it; NULL if there is none
+   or the place is not known (borrowed). */
+FL_BORROWED static inline PyObject *
+fl_running_loop_of_thread(const fl_state *st)
+{
+    if (FL_UNLIKELY(st->running_loop_offset == 0)) {
+        return NULL;
+    }
+    char *ts = (char *)PyThreadState_GetUnchecked();
+    return *(PyObject **)(void *)(ts + st->running_loop_offset);
+}
+#endif
+
 /* The loop begins to run in this thread: find where to publish. */
 void fl_current_begin(FLLoop *loop);
 

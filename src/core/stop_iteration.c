@@ -8,13 +8,40 @@
 
 #if FL_PY312
 
+/* A tuple of one that nobody else has seen serves again, with the next value. */
+static void
+empty_args(PyStopIterationObject *self)
+{
+    PyObject *args = self->args;
+    if (args != NULL && PyTuple_CheckExact(args) && PyTuple_GET_SIZE(args) == 1
+        && Py_REFCNT(args) == 1) {
+        PyObject *value = PyTuple_GET_ITEM(args, 0);
+        PyTuple_SET_ITEM(args, 0, Py_None);
+        Py_DECREF(value);
+        return;
+    }
+    Py_CLEAR(self->args);
+}
+
+static int
+fill_args(PyStopIterationObject *self, PyObject *value)
+{
+    if (FL_LIKELY(self->args != NULL)) {
+        FL_ASSERT(PyTuple_GET_ITEM(self->args, 0) == Py_None);
+        PyTuple_SET_ITEM(self->args, 0, Py_NewRef(value));
+        return 0;
+    }
+    self->args = PyTuple_Pack(1, value);
+    return self->args == NULL ? -1 : 0;
+}
+
 static void
 stop_dealloc(PyStopIterationObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_CLEAR(self->dict);
-    Py_CLEAR(self->args);
+    empty_args(self);
     Py_CLEAR(self->notes);
     Py_CLEAR(self->traceback);
     Py_CLEAR(self->context);
@@ -27,6 +54,7 @@ stop_dealloc(PyStopIterationObject *self)
         && fl_freelist_put(&st->stop_iterations, (PyObject *)self)) {
         return;
     }
+    Py_CLEAR(self->args);
     PyObject_GC_Del(self);
     Py_DECREF(type);
 }
@@ -38,21 +66,18 @@ fl_stop_iteration(fl_state *st, PyObject *value)
     if (value == Py_None) {
         return NULL; /* None is immortal */
     }
-    PyObject *args = PyTuple_Pack(1, value);
-    PyObject *exc =
-        args == NULL ? NULL : fl_freelist_get(&st->stop_iterations);
+    PyObject *exc = fl_freelist_get(&st->stop_iterations);
     if (exc != NULL) {
         PyObject_GC_Track(exc);
     }
-    else if (args != NULL) {
+    else {
         exc = PyType_GenericAlloc(st->StopIterationType, 0);
     }
-    if (exc == NULL) {
-        Py_XDECREF(args);
+    if (exc == NULL || fill_args((PyStopIterationObject *)exc, value) < 0) {
+        Py_XDECREF(exc);
         Py_DECREF(value);
         return NULL;
     }
-    ((PyStopIterationObject *)exc)->args = args;
     ((PyStopIterationObject *)exc)->value = value;
     PyErr_SetRaisedException(exc);
     return NULL;

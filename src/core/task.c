@@ -102,7 +102,8 @@ static int
 begin(FLTask *task, fl_state *st, PyObject *coro,
       const struct fl_task_options *options)
 {
-    if (FL_UNLIKELY(!PyCoro_CheckExact(coro))
+    if (FL_UNLIKELY(!PyCoro_CheckExact(coro)
+                    && !Py_IS_TYPE(coro, st->CoroType))
         && check_coroutine_slowly(st, coro) < 0) {
         return -1;
     }
@@ -242,4 +243,15 @@ fl_task_cancel(FLTask *task, PyObject *msg)
     }
     Py_DECREF(task);
     return status;
+}
+
+int32_t
+fl_task_uncancel(FLTask *task)
+{
+    if (task->fut.cancel_requests > 0 && --task->fut.cancel_requests == 0) {
+#if FL_PY313
+        task->fut.must_cancel = false;
+#endif
+    }
+    return task->fut.cancel_requests;
 }

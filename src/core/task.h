@@ -39,6 +39,9 @@ PyObject *fl_task_get_name(FLTask *task);
 /* 1: will be cancelled, 0: is done already, -1: error.  msg may be NULL. */
 int fl_task_cancel(FLTask *task, PyObject *msg);
 
+/* Take back one request to cancel; how many are left. */
+int32_t fl_task_uncancel(FLTask *task);
+
 /* Cancel what the task waits for.  1: done, 0: refused, -1: error. */
 int fl_task_cancel_waiter(FLTask *task, PyObject *msg);
 

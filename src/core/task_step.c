@@ -111,13 +111,6 @@ take_throw(FLTask *task)
     return exc;
 }
 
-/* A future or task of our exact type? */
-static inline bool
-is_native(const fl_state *st, PyObject *o)
-{
-    return Py_IS_TYPE(o, st->FutureType) || Py_IS_TYPE(o, st->TaskType);
-}
-
 /* --- what came out: a yield --------------------------------------------------------- */
 
 /* The task has begun to wait while its cancellation was pending. */
@@ -382,7 +375,7 @@ advance(FLTask *task, fl_state *st, FL_STEALS(3) PyObject *exc)
         Py_DECREF(exc);
     }
     if (FL_LIKELY(outcome == PYGEN_NEXT)) {
-        if (FL_LIKELY(is_native(st, result))) {
+        if (FL_LIKELY(fl_future_is_native(st, result))) {
             return wait_for_native(task, (FLFuture *)result);
         }
         if (result == Py_None) {
@@ -465,7 +458,8 @@ int
 fl_task_wake(FLLoop *loop, FLTask *task)
 {
     FLFuture *fut = (FLFuture *)task->fut_waiter;
-    if (FL_UNLIKELY(fut == NULL || !is_native(loop->st, task->fut_waiter)
+    if (FL_UNLIKELY(fut == NULL
+                    || !fl_future_is_native(loop->st, task->fut_waiter)
                     || !fl_future_done(fut))) {
         return 0; /* woken by other means already */
     }
@@ -590,8 +584,7 @@ wakeup_method(FLTask *task, PyObject *future)
 {
     fl_state *st = fl_future_state(&task->fut);
     PyObject *exc = NULL;
-    if (Py_IS_TYPE(future, st->FutureType)
-        || Py_IS_TYPE(future, st->TaskType)) {
+    if (fl_future_is_native(st, future)) {
         if (fl_future_get_failure((FLFuture *)future, &exc) < 0) {
             exc = fl_err_take();
         }

@@ -223,12 +223,7 @@ PyDoc_STRVAR(uncancel_doc,
 static PyObject *
 task_uncancel(FLTask *self, PyObject *Py_UNUSED(ignored))
 {
-    if (self->fut.cancel_requests > 0 && --self->fut.cancel_requests == 0) {
-#if PY_VERSION_HEX >= 0x030d0000
-        self->fut.must_cancel = false;
-#endif
-    }
-    return PyLong_FromLong(self->fut.cancel_requests);
+    return PyLong_FromLong(fl_task_uncancel(self));
 }
 
 PyDoc_STRVAR(get_stack_doc,

@@ -10,10 +10,8 @@
 
 /* --- scheduling ------------------------------------------------------------- */
 
-/* HOT */
-FLTimer *
-fl_timer_new(FLLoop *loop, double when, PyObject *callback,
-             PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+static inline FLTimer *
+allocate(FLLoop *loop, double when)
 {
     fl_state *st = loop->st;
     FLTimer *self = (FLTimer *)fl_freelist_get(&st->timers);
@@ -25,19 +23,60 @@ fl_timer_new(FLLoop *loop, double when, PyObject *callback,
     }
     self->node.index = FL_HEAP_OUT;
     self->when = when;
+    return self;
+}
+
+/* A deadline that is further away need not make the next turn read the clock. */
+#define FAR_S 0.1
+
+/* Put the timer into the heap, which takes a reference.  0, or -1. */
+static inline int
+schedule(FLLoop *loop, FLTimer *self, bool far)
+{
+    double key = FL_UNLIKELY(isnan(self->when)) ? -HUGE_VAL : self->when;
+    if (FL_UNLIKELY(fl_heap_push(&loop->timers, &self->node, key) < 0)) {
+        return -1;
+    }
+    if (self->node.index == 0 && !far) {
+        loop->timers_changed = true;
+    }
+    Py_INCREF(self);
+    return 0;
+}
+
+/* HOT */
+FLTimer *
+fl_timer_new(FLLoop *loop, double when, PyObject *callback,
+             PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+{
+    FLTimer *self = allocate(loop, when);
+    if (self == NULL) {
+        return NULL;
+    }
     int status =
         fl_handle_setup(&self->base, loop, callback, args, nargs, context);
     PyObject_GC_Track(self);
-    double key = FL_UNLIKELY(isnan(when)) ? -HUGE_VAL : when;
-    if (FL_UNLIKELY(status < 0
-                    || fl_heap_push(&loop->timers, &self->node, key) < 0)) {
-        Py_DECREF(self);
+    if (FL_UNLIKELY(status < 0 || schedule(loop, self, false) < 0)) {
+        Py_CLEAR(self);
+    }
+    return self;
+}
+
+/* HOT */
+FLTimer *
+fl_timer_new_native(FLLoop *loop, double now, double when, PyMethodDef *method,
+                    PyObject *owner)
+{
+    FLTimer *self = allocate(loop, when);
+    if (self == NULL) {
         return NULL;
     }
-    if (self->node.index == 0) {
-        loop->timers_changed = true;
+    fl_handle_setup_native(&self->base, loop, method, owner);
+    PyObject_GC_Track(self);
+    if (FL_UNLIKELY(schedule(loop, self, when - now >= FAR_S) < 0)) {
+        Py_CLEAR(self);
     }
-    return (FLTimer *)Py_NewRef(self);
+    return self;
 }
 
 /* HOT */
@@ -56,12 +95,8 @@ fl_timers_fire(FLLoop *loop, double now)
     return 0;
 }
 
-PyDoc_STRVAR(cancel_doc,
-             "cancel($self, /)\n--\n\n"
-             "Cancel the callback; it leaves the loop's heap at once.");
-
-static PyObject *
-timer_cancel(FLTimer *self, PyObject *Py_UNUSED(ignored))
+int
+fl_timer_cancel(FLTimer *self)
 {
     bool scheduled =
         self->node.index != FL_HEAP_OUT && self->base.loop != NULL;
@@ -72,7 +107,17 @@ timer_cancel(FLTimer *self, PyObject *Py_UNUSED(ignored))
     if (scheduled) {
         Py_DECREF(self); /* the heap's; the caller holds another */
     }
-    if (status < 0) {
+    return status;
+}
+
+PyDoc_STRVAR(cancel_doc,
+             "cancel($self, /)\n--\n\n"
+             "Cancel the callback; it leaves the loop's heap at once.");
+
+static PyObject *
+timer_cancel(FLTimer *self, PyObject *Py_UNUSED(ignored))
+{
+    if (fl_timer_cancel(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -16,6 +16,13 @@ FLTimer *fl_timer_new(FLLoop *loop, double when, PyObject *callback,
                       PyObject *const *args, Py_ssize_t nargs,
                       PyObject *context);
 
+/* The same for a C method of owner (METH_NOARGS); now is the loop's time. */
+FLTimer *fl_timer_new_native(FLLoop *loop, double now, double when,
+                             PyMethodDef *method, PyObject *owner);
+
+/* Take the timer from the heap and cancel its callback.  0 or -1. */
+int fl_timer_cancel(FLTimer *timer);
+
 /* Move all timers that are due at now (seconds) to the ready ring. */
 int fl_timers_fire(FLLoop *loop, double now);
 

@@ -3,6 +3,8 @@
     python -m tests.conformance                     every module
     python -m tests.conformance test_tasks -k eager -v
     python -m tests.conformance --list -v           every module, every test, the list
+    python -m tests.conformance --patch test_tasks  with fastloop's primitives under
+                                                    asyncio's names
     python -m tests.conformance --no-debug          without asyncio's debug mode, in
                                                     which async test cases run
 

@@ -26,6 +26,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     add("--list", action="store_true", help="say what there is; run nothing")
     without = "async test cases outside of debug mode"
     add("--no-debug", action="store_false", dest="debug", help=without)
+    patched = "fastloop's primitives under asyncio's names"
+    add("--patch", action="store_true", help=patched)
     add("--timeout", type=float, default=600.0, help="seconds for a module")
     add("--test-timeout", type=float, default=120.0, help="seconds for a test")
     return parser.parse_args(argv)
@@ -76,6 +78,7 @@ def run(options: argparse.Namespace, entries: list[reasons.Entry]) -> list[Verdi
             patterns=options.patterns,
             hang=hang,
             debug=options.debug,
+            patch=options.patch,
             list=options.list,
             seconds=options.timeout,
             test_seconds=options.test_timeout,
@@ -120,7 +123,7 @@ def main(argv: list[str]) -> int:
     if lack:
         print(lack, file=sys.stderr)
         return 2
-    entries = reasons.load()
+    entries = reasons.load(patched=options.patch)
     try:
         verdicts = run(options, entries)
     except KeyboardInterrupt:

@@ -30,6 +30,7 @@ class Job:
     patterns: list[str]
     hang: list[str]  # patterns of the tests that are not to be run
     debug: bool = True
+    patch: bool = False
     list: bool = False
     seconds: float = 600.0
     test_seconds: float = 120.0
