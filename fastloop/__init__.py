@@ -10,7 +10,7 @@ Four ways in, all of which run an unchanged asyncio program::
 
 from __future__ import annotations
 
-from . import _registry
+from . import _classes, _registry
 from ._core import (
     Barrier,
     BoundedSemaphore,
@@ -34,6 +34,7 @@ from ._core import (
 )
 from ._support import QueueShutDown
 from .loop import Loop
+from .patching import patch, patched, unpatch
 from .policy import EventLoopPolicy, install, uninstall
 from .primitives import (
     TaskGroup,
@@ -90,6 +91,8 @@ __all__ = [
     "install",
     "libuv_version",
     "new_event_loop",
+    "patch",
+    "patched",
     "run",
     "run_coroutine_threadsafe",
     "shield",
@@ -98,8 +101,10 @@ __all__ = [
     "timeout_at",
     "to_thread",
     "uninstall",
+    "unpatch",
     "wait",
     "wait_for",
 ]
 
 _registry.hook()
+_classes.hook()

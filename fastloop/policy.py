@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .loop import Loop
+from .patching import patch, unpatch
 
 # The default policy of the running Python, found without the deprecation warnings
 # that its public name gives from 3.14 on.
@@ -39,11 +40,17 @@ def _set_policy(policy: asyncio.AbstractEventLoopPolicy | None) -> None:
         asyncio.set_event_loop_policy(policy)
 
 
-def install() -> None:
-    """Make fastloop's loop the default of ``asyncio.run()`` and all who ask asyncio."""
+def install(*, primitives: bool = True) -> None:
+    """Make fastloop's loop the default of ``asyncio.run()`` and all who ask asyncio.
+
+    With ``primitives``, asyncio's names mean fastloop's, too: see ``patch()``.
+    """
     _set_policy(EventLoopPolicy())
+    if primitives:
+        patch()
 
 
 def uninstall() -> None:
-    """Undo ``install()``: asyncio's own default policy is in force again."""
+    """Undo ``install()`` and ``patch()``: asyncio is its own again."""
     _set_policy(None)
+    unpatch()

@@ -38,6 +38,36 @@ after_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(set_future_metaclass_doc,
+             "set_future_metaclass(metaclass, /)\n--\n\n"
+             "Make Future and Task instances of a metaclass without fields.");
+
+/* A spec cannot name a metaclass before Python 3.12; classes are objects whose type
+   may be set as long as it has the same size. */
+static PyObject *
+set_future_metaclass(PyObject *module, PyObject *metaclass)
+{
+    fl_state *st = fl_state_of_module(module);
+    PyTypeObject *meta = (PyTypeObject *)metaclass;
+    if (!PyType_Check(metaclass) || !PyType_IsSubtype(meta, &PyType_Type)
+        || meta->tp_basicsize != PyType_Type.tp_basicsize
+        || meta->tp_itemsize != PyType_Type.tp_itemsize) {
+        PyErr_SetString(PyExc_TypeError,
+                        "a metaclass without fields of its own was expected");
+        return NULL;
+    }
+    PyTypeObject *types[] = {st->FutureType, st->TaskType};
+    for (int i = 0; i < 2; i++) {
+        PyTypeObject *old = Py_TYPE(types[i]);
+        Py_SET_TYPE(types[i], (PyTypeObject *)Py_NewRef(meta));
+        PyType_Modified(types[i]);
+        if (old != &PyType_Type) {
+            Py_DECREF(old);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(libuv_version_doc,
              "libuv_version()\n--\n\n"
              "Return the version of the libuv in use, as a str.");
@@ -92,6 +122,8 @@ static PyMethodDef module_methods[] = {
     {"future_discard_from_awaited_by", FL_METHOD(discard_awaited_by),
      METH_FASTCALL, discard_awaited_by_doc},
 #endif
+    {"set_future_metaclass", set_future_metaclass, METH_O,
+     set_future_metaclass_doc},
     {"libuv_version", libuv_version, METH_NOARGS, libuv_version_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -157,15 +157,6 @@ def without_debug() -> None:
     case._setupAsyncioRunner = _setupAsyncioRunner
 
 
-def patch() -> None:
-    """Put fastloop's primitives under asyncio's names."""
-    primitives = importlib.import_module(f"{NAME}.primitives")
-    for name, (module, native) in primitives.NATIVE.items():
-        for place in (asyncio, importlib.import_module(module)):
-            if hasattr(place, name):
-                setattr(place, name, native)
-
-
 def probe(native: Native) -> list[str]:
     """What of a plain `asyncio.run` is not native."""
 

@@ -151,14 +151,14 @@ def plan(adaptation: Any, job: dict[str, Any], journal: Journal) -> unittest.Tes
 def run(job: dict[str, Any], journal: Journal) -> None:
     from .adapt import Adaptation
     from .modules import MODULES
-    from .native import Native, install, patch, probe, without_debug
+    from .native import Native, install, probe, without_debug
 
     native = Native()
     install(native)
     if not job["debug"]:
         without_debug()
     if job["patch"]:
-        patch()
+        native.module.patch()
     module = MODULES[job["module"]]
     try:
         adaptation = Adaptation(importlib.import_module(PREFIX + module.name), native)
