@@ -369,7 +369,7 @@ class LoopBase(asyncio.AbstractEventLoop):  # type: ignore[misc]
     ) -> DatagramTransport: ...
 
 @final
-class SockOp(Coroutine[Any, None, _T_co]):
+class SockOp(collections.abc.Coroutine[Any, None, _T_co]):
     @property
     def __name__(self) -> str: ...
     @property

@@ -30,7 +30,7 @@ class EventLoopPolicy(_DefaultPolicy):
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         """Return a new ``Loop``."""
-        return Loop()  # type: ignore[abstract]
+        return Loop()
 
 
 def _set_policy(policy: asyncio.AbstractEventLoopPolicy | None) -> None:

@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 def new_event_loop() -> Loop:
     """Return a new event loop; the ``loop_factory`` of ``asyncio.Runner``."""
-    return Loop()  # type: ignore[abstract]
+    return Loop()
 
 
 def run(

@@ -51,7 +51,10 @@ OURS_ALONE = {
     "asyncio_task_factory": "makes the tasks that asyncio makes without a factory",
     "install": "a way in",
     "libuv_version": "names a part of fastloop",
+    "patch": "a way in",
+    "patched": "tells of patch()",
     "uninstall": "undoes install()",
+    "unpatch": "undoes patch()",
     # made available on every version
     "Handle.get_context": "asyncio has it from 3.12",
     "LifoQueue.shutdown": "asyncio has it from 3.13",
