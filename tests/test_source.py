@@ -22,7 +22,9 @@ from fastloop import _core
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 C_FILES = sorted(SRC.rglob("*.[ch]"))
-PYTHON_FILES = sorted((ROOT / "fastloop").rglob("*.py*"))
+PYTHON_FILES = sorted(
+    path for kind in ("*.py", "*.pyi") for path in (ROOT / "fastloop").rglob(kind)
+)
 SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci" / "run"]
 
 MAX_FILE_LINES = 800
