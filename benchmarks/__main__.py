@@ -33,7 +33,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         type=words,
         default=[],
         metavar="WORKLOADS",
-        help="names or families, with * and ?, and commas between",
+        help="families, names (with * and ?) or: headline; commas between",
     )
     add("--subjects", type=words, default=[], metavar="NAMES", help="of: all")
     add("--rounds", type=int, metavar="N", help="5")
@@ -72,7 +72,9 @@ def select(patterns: list[str]) -> list[Workload]:
         for name, workload in WORKLOADS.items()
         if not patterns
         or any(
-            fnmatch.fnmatch(name, pattern) or pattern == workload.family
+            fnmatch.fnmatch(name, pattern)
+            or pattern == workload.family
+            or (pattern == "headline" and workload.headline)
             for pattern in patterns
         )
     ]

@@ -156,6 +156,9 @@ def growth(plot: Any, run: Record, path: Path) -> list[str]:
                 )
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            axis(lambda value, _: f"{value:g}")
+        axes.tick_params(axis="y", which="both", labelsize=6)
         title = rows[-1]["title"].replace(f"{rows[-1]['size']:,}", "n")
         axes.set_title(title, fontsize=8.5, loc="left", fontweight="bold")
         axes.set_xlabel("n")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from functools import partial
 from typing import Any
 
 from ..workload import Loop, served, timed
-from .network import BACKLOG, HOST, tasks
+from .network import BACKLOG, HOST, port_of, tasks
 
 FAMILY = "programs"
 AT_ONCE = 20  # requests of the clients
@@ -25,9 +24,8 @@ async def aiohttp_service(loop: Loop) -> int:
     app.router.add_get("/", hello)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    sock = socket.create_server((HOST, 0), backlog=BACKLOG)
-    await web.SockSite(runner, sock, backlog=BACKLOG).start()
-    return int(sock.getsockname()[1])
+    await web.TCPSite(runner, HOST, 0, backlog=BACKLOG).start()
+    return int(runner.addresses[0][1])
 
 
 def asgi_app(body: bytes) -> Any:
@@ -53,6 +51,8 @@ async def uvicorn_service(body: bytes, loop: Loop) -> int:
 
     config = uvicorn.Config(
         asgi_app(body),
+        host=HOST,
+        port=0,
         loop="none",
         http="httptools",
         ws="none",
@@ -61,12 +61,11 @@ async def uvicorn_service(body: bytes, loop: Loop) -> int:
         log_level="critical",
         backlog=BACKLOG,
     )
-    sock = socket.create_server((HOST, 0), backlog=BACKLOG)
     server = uvicorn.Server(config)
-    tasks.add(loop.create_task(server.serve(sockets=[sock])))
+    tasks.add(loop.create_task(server.serve()))
     while not server.started:
         await asyncio.sleep(0.01)
-    return int(sock.getsockname()[1])
+    return port_of(server.servers[0])
 
 
 async def websockets_service(loop: Loop) -> int:
