@@ -46,6 +46,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         metavar="FOLDER",
         help="write benchmarks.json, .md and .svg there",
     )
+    add("--note", metavar="TEXT", help="is written beside the numbers")
     add(
         "--redraw",
         type=Path,
@@ -171,6 +172,8 @@ def main(argv: list[str]) -> int:
         "seconds": plan.seconds,
         "subjects": plan.subjects,
     }
+    if options.note:
+        run["note"] = options.note
     run["rows"] = results.rows(
         options.workloads, runner.run(plan, Screen(plan.count()))
     )

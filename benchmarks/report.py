@@ -31,6 +31,10 @@ METHOD = """
   run on another one; they are one C program (`benchmarks/load.c`) that does little more
   than its system calls.  `busy` in the JSON is the part of the time that a server was
   running: where it is near 1, the clients were not what was measured.
+- What never waits (callbacks, timers, tasks) is timed by the processor time of its
+  process, all threads together; what waits for sockets, sleeps or threads by the clock
+  on the wall.  So the latter suffers when other things run on the machine, and the
+  former hardly.
 - Garbage collection is on, as in any program.
 - **floor** is what is left without an event loop of Python's.  For servers it is a C
   program on libuv alone (`benchmarks/floor.c`), for callbacks and tasks a loop in C

@@ -44,13 +44,15 @@ class Timed(Workload):
 
     `each`: how many of what is counted an operation is.  `floor`: `floor(n)` does the
     same with no event loop.  `peer`: the program on the other core that it talks to.
-    `own_clock`: the function returns the seconds that count.
+    `own_clock`: the function returns the seconds that count.  `waits`: what counts is
+    the time on the wall, not how long the processor was busy.
     """
 
     each: int = 1
     floor: Callable[[int], Any] | None = None
     peer: str | None = None
     own_clock: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -345,13 +345,13 @@ async def sock_ping_pong(loop: Loop, n: int) -> None:
     theirs.close()
 
 
-@timed(FAMILY, "getaddrinfo() of a numeric host")
+@timed(FAMILY, "getaddrinfo() of a numeric host", waits=True)
 async def getaddrinfo(loop: Loop, n: int) -> None:
     for _ in range(n):
         await loop.getaddrinfo(HOST, 80, type=socket.SOCK_STREAM)
 
 
-@timed(FAMILY, "process started and waited for")
+@timed(FAMILY, "process started and waited for", waits=True)
 async def subprocess_spawn(loop: Loop, n: int) -> None:
     for _ in range(n):
         process = await asyncio.create_subprocess_exec("/bin/true")

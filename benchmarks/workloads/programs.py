@@ -116,7 +116,14 @@ programs(
 )
 
 
-@timed(FAMILY, "aiohttp client", needs=("aiohttp",), peer="http", each=AT_ONCE)
+@timed(
+    FAMILY,
+    "aiohttp client",
+    needs=("aiohttp",),
+    peer="http",
+    each=AT_ONCE,
+    waits=True,
+)
 async def aiohttp_client(loop: Loop, n: int, port: str) -> None:
     import aiohttp
 

@@ -72,7 +72,7 @@ def call_soon_threadsafe(loop: Loop, n: int) -> None:
         loop.run_forever()
 
 
-@scheduling("call_soon_threadsafe(), other thread")
+@scheduling("call_soon_threadsafe(), other thread", waits=True)
 def call_soon_other_thread(loop: Loop, n: int) -> None:
     def produce() -> None:
         for _ in range(n):

@@ -138,7 +138,7 @@ async def wait_for(loop: Loop, n: int) -> None:
         await asyncio.wait_for(yielding(), 60)
 
 
-@tasks("sleep(0.0001), among 100 tasks", each=HUNDRED)
+@tasks("sleep(0.0001), among 100 tasks", each=HUNDRED, waits=True)
 async def short_sleep(loop: Loop, n: int) -> None:
     async def sleeper() -> None:
         for _ in range(n):
@@ -246,7 +246,7 @@ async def workers(loop: Loop, n: int) -> None:
     await asyncio.gather(*pool, return_exceptions=True)
 
 
-@tasks("run_in_executor(), there and back")
+@tasks("run_in_executor(), there and back", waits=True)
 async def executor(loop: Loop, n: int) -> None:
     for _ in range(n):
         await loop.run_in_executor(None, int)
