@@ -38,7 +38,7 @@ def describe() -> dict[str, str]:
     load = os.getloadavg()[0]
     return {
         "processor": f"{os.cpu_count()} x {processor()}",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "build": " ".join(platform.python_build()),
         "python compiler": platform.python_compiler(),

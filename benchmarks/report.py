@@ -219,7 +219,7 @@ def about(run: Record) -> Iterator[str]:
 
 def section(version: str, run: Record, pictures: Sequence[str]) -> Iterator[str]:
     yield f"\n## Python {run['machine']['python']}\n"
-    yield from about(run)
+    yield from (f"- {line}" for line in about(run))
     for name in pictures:
         if f"-{version}" in name:
             yield f"\n![Python {version}]({name})"
