@@ -25,8 +25,8 @@ MODE := DEBUG=$(FASTLOOP_DEBUG) SANITIZE=$(FASTLOOP_SANITIZE) \
     COVERAGE=$(FASTLOOP_COVERAGE) WERROR=$(FASTLOOP_WERROR) \
     PORTABLE=$(FASTLOOP_PORTABLE) CC=$(filter-out cc,$(CC)) CFLAGS=$(CFLAGS)
 
-.PHONY: help build demo test test-all conformance leaks sanitize lint stubtest format \
-    clean FORCE
+.PHONY: help build demo test test-all conformance leaks bench instructions sanitize \
+    lint stubtest format clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## list the commands
@@ -51,6 +51,12 @@ conformance: $(VENV)/.built $(VENV)/.system-testsuite  ## run CPython's own test
 
 leaks: $(VENV)/.built-test  ## run the tests that look for leaks
 	$(PYTEST) -k leak $(ARGS)
+
+bench: $(VENV)/.built $(VENV)/.bench $(VENV)/.system-bench  ## time fastloop and others; renews docs/benchmarks.md (with ARGS: see --help)
+	$(RUN) -m benchmarks $(or $(ARGS),--save docs)
+
+instructions: $(VENV)/.built $(VENV)/.system-instructions  ## count the instructions of operations, compare with those on file
+	$(RUN) -m benchmarks.instructions $(ARGS)
 
 sanitize:  ## run the tests under AddressSanitizer and UBSan
 	@scripts/sanitize.sh $(ARGS)
@@ -105,6 +111,10 @@ $(VENV)/.built-%: $(VENV)/.made build/.mode $(SOURCES)
 
 $(VENV)/.system-%: $(VENV)/.made
 	@scripts/system-packages.sh $*
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.made
+	@scripts/bench-packages.sh $(RUN)
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml $(VENV)/.made

@@ -30,6 +30,7 @@ needed = {
     "fastloop/_core.pyi",
     "tests/test_source.py",
     "benchmarks/load.c",
+    "benchmarks/workloads/tasks.py",
     "examples/demo/demo.py",
     "Makefile",
     "README.md",

@@ -4,6 +4,8 @@
 #   scripts/system-packages.sh build      a compiler, libuv, Python's headers, venv
 #   scripts/system-packages.sh services   PostgreSQL, openssl, curl, nginx, wrk
 #   scripts/system-packages.sh testsuite  CPython's own tests
+#   scripts/system-packages.sh bench      PostgreSQL, OpenSSL's headers, taskset
+#   scripts/system-packages.sh instructions  valgrind
 #
 # What is there already is left alone.  What is not is installed where there is
 # apt-get and the right to use it; elsewhere one line says what to install.  PYTHON
@@ -57,6 +59,10 @@ has_postgres() {
     return 1
 }
 
+has_openssl_headers() {
+    echo '#include <openssl/ssl.h>' | "${CC:-cc}" -fsyntax-only -x c - 2>/dev/null
+}
+
 # Debian has packages for each of its own Pythons: pythonX.Y-dev and so on.
 debian_python() {
     "$python" -c 'import sys
@@ -104,6 +110,17 @@ need_testsuite() {
         "$(debian_python lib testsuite)"
 }
 
+need_bench() {
+    need has_postgres 'PostgreSQL: postgresql (Debian, Alpine, Homebrew), postgresql-server (Fedora)' postgresql
+    need has_openssl_headers "OpenSSL's headers: libssl-dev (Debian), openssl-devel (Fedora), openssl-dev (Alpine), openssl (Homebrew)" \
+        libssl-dev
+    need "has_program taskset" 'taskset: util-linux (Debian, Fedora, Alpine)' util-linux
+}
+
+need_instructions() {
+    need "has_program valgrind" 'valgrind: valgrind (Debian, Fedora, Alpine, Homebrew)' valgrind
+}
+
 # --- installing ---------------------------------------------------------------------
 
 give_up() {
@@ -147,8 +164,10 @@ case ${1-} in
 build) provide need_python && provide need_build ;;
 services) provide need_services ;;
 testsuite) provide need_testsuite ;;
+bench) provide need_bench ;;
+instructions) provide need_instructions ;;
 *)
-    echo "usage: $0 build|services|testsuite" >&2
+    echo "usage: $0 build|services|testsuite|bench|instructions" >&2
     exit 2
     ;;
 esac

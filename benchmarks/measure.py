@@ -1,0 +1,232 @@
+"""One measurement: a fresh process for the subject, and one for its load."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from . import native
+from .subjects import FLOOR, SUBJECTS
+from .workload import Held, Served, Timed, Workload
+
+ROOT = Path(__file__).resolve().parent.parent
+SHORT = 0.1  # seconds of a measurement: it is only to see that all works
+
+
+@dataclass
+class Measurement:
+    """What came out; `missing` if the subject cannot do it, `failed` if it broke."""
+
+    value: float | None = None
+    p50: float | None = None  # microseconds
+    p99: float | None = None
+    busy: float | None = None  # the part of the time that the server was running
+    missing: str | None = None
+    failed: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+class MeasurementError(Exception):
+    """It did not come to a number; `kind` is "missing" or "failed"."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def cores() -> tuple[int | None, int | None]:
+    """The core of what is measured, and that of its load."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None, None
+    free = sorted(os.sched_getaffinity(0))
+    return (free[0], free[-1]) if len(free) > 1 else (None, None)
+
+
+SERVER_CORE, LOAD_CORE = cores()
+
+
+def pinned(core: int | None, command: list[str]) -> list[str]:
+    return command if core is None else ["taskset", "-c", str(core), *command]
+
+
+# --- processes ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that is gone when the block ends."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        **options,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def first_line(process: subprocess.Popen[str], limit: float = 60) -> str:
+    assert process.stdout is not None and process.stderr is not None
+    readable, _, _ = select.select([process.stdout], [], [], limit)
+    if not readable:
+        raise MeasurementError("failed", f"no answer in {limit:g} seconds")
+    line = process.stdout.readline()
+    if not line:
+        process.wait()
+        said = process.stderr.read().strip().splitlines()
+        raise MeasurementError(
+            "failed", f"ended with {process.returncode}: {said[-1:] or 'silently'}"
+        )
+    return line.strip()
+
+
+def answer(process: subprocess.Popen[str], workload: Workload) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(first_line(process, workload.limit))
+    for kind in ("missing", "failed"):
+        if kind in result:
+            raise MeasurementError(kind, result[kind])
+    return result
+
+
+@contextlib.contextmanager
+def child(subject: str, workload: Workload, seconds: float, peer: str = "") -> Any:
+    request = {
+        "subject": subject,
+        "workload": workload.name,
+        "seconds": seconds,
+        "peer": peer,
+        "core": SERVER_CORE,
+    }
+    command = [sys.executable, "-m", "benchmarks.child", json.dumps(request)]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    with running(command, env=environment) as process:
+        yield process
+
+
+# --- kinds of workloads ---------------------------------------------------------------
+
+
+def timed(subject: str, workload: Workload, seconds: float, peer: str) -> Measurement:
+    with child(subject, workload, seconds, peer) as process:
+        return Measurement(value=float(answer(process, workload)["value"]))
+
+
+@contextlib.contextmanager
+def server(
+    subject: str, workload: Served, seconds: float
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The server's process, and its address."""
+    if subject != FLOOR:
+        with child(subject, workload, seconds) as process:
+            address = answer(process, workload)["address"]
+            yield process, address
+            if address.startswith("/"):
+                os.unlink(address)
+                os.rmdir(os.path.dirname(address))
+        return
+    assert workload.floor is not None
+    path = native.BUILD / "socket"
+    path.unlink(missing_ok=True)
+    command = [str(native.floor()), workload.floor, str(path)]
+    with running(pinned(SERVER_CORE, command)) as process:
+        yield process, first_line(process)
+
+
+def load_command(
+    workload: Served, address: str, seconds: float, connections: int
+) -> list[str]:
+    if "--tls" in workload.load and not native.has_tls():
+        raise MeasurementError("missing", "the load has no OpenSSL to compile with")
+    host, port = (address, "0") if address.startswith("/") else ("127.0.0.1", address)
+    numbers = [str(connections), str(workload.message), str(seconds)]
+    command = [str(native.load()), *workload.load, host, port, *numbers]
+    return pinned(LOAD_CORE, command)
+
+
+def served(subject: str, workload: Served, seconds: float) -> Measurement:
+    with server(subject, workload, seconds) as (process, address):
+        used, began = cpu_seconds(process.pid), time.monotonic()
+        command = load_command(workload, address, seconds, workload.connections)
+        with running(command) as load:
+            words = first_line(load, workload.limit).split()
+        rate, p50, p99 = map(float, words)
+        if not rate:
+            raise MeasurementError("failed", "its clients got no answer")
+        busy = (cpu_seconds(process.pid) - used) / (time.monotonic() - began)
+    if workload.unit == "B/s":
+        return Measurement(value=rate, busy=round(busy, 3))
+    return Measurement(value=rate, p50=p50, p99=p99, busy=round(busy, 3))
+
+
+def held(subject: str, workload: Held, seconds: float) -> Measurement:
+    connections = workload.connections // (1 if seconds > SHORT else 20)
+    with server(subject, workload, seconds) as (process, address):
+        before = resident(process.pid)
+        command = load_command(workload, address, seconds, connections)
+        command.insert(command.index(str(native.load())) + 1, "--hold")
+        with running(command, stdin=subprocess.PIPE) as load:
+            first_line(load, workload.limit)
+            time.sleep(0.2)
+            after = resident(process.pid)
+    return Measurement(value=(after - before) / connections)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+# --- all of them ----------------------------------------------------------------------
+
+
+def can(subject: str, workload: Workload) -> bool:
+    """Whether there is anything to measure."""
+    if subject == FLOOR:
+        return getattr(workload, "floor", None) is not None
+    families = SUBJECTS[subject].families
+    return families is None or workload.family in families
+
+
+def measure(
+    subject: str, workload: Workload, seconds: float, peer: str | None = None
+) -> Measurement:
+    """Measure once.  What keeps it from a number is in the result."""
+    if not can(subject, workload):
+        return Measurement(missing="nothing of its own")
+    if module := workload.missing():
+        return Measurement(missing=f"{module} is not installed")
+    if isinstance(workload, Timed) and workload.peer is not None and peer is None:
+        return Measurement(missing=f"no {workload.peer} here")
+    try:
+        if isinstance(workload, Held):
+            return held(subject, workload, seconds)
+        if isinstance(workload, Served):
+            return served(subject, workload, seconds)
+        return timed(subject, workload, seconds, peer or "")
+    except MeasurementError as exc:
+        if exc.kind == "missing":
+            return Measurement(missing=str(exc))
+        return Measurement(failed=str(exc))
+    except native.CannotCompileError as exc:
+        return Measurement(missing=str(exc).splitlines()[0])

@@ -1,0 +1,147 @@
+"""The benchmark suite works: what it measures is not looked at here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SUBJECTS = ["asyncio", "fastloop"]
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the load uses epoll"
+)
+
+
+def bench(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def measure(folder: Path, *workloads: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Measure for a moment; return the results by workload and subject."""
+    done = bench(
+        *("--quick", "--seconds", "0.01", "--subjects", ",".join(SUBJECTS)),
+        *("--only", ",".join(workloads), "--save", str(folder)),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = json.loads((folder / "benchmarks.json").read_text()).values()
+    assert [row["name"] for row in run["rows"]] == list(workloads)
+    for row in run["rows"]:
+        assert row["title"] in done.stdout
+        assert row["title"] in (folder / "benchmarks.md").read_text()
+    return {row["name"]: row["results"] for row in run["rows"]}
+
+
+def test_timed_and_served(tmp_path: Path) -> None:
+    results = measure(tmp_path, "call_soon", "tcp_64_1")
+    for workload in results.values():
+        for subject in SUBJECTS:
+            record = workload[subject]
+            assert 0 < record["low"] <= record["median"] <= record["high"]
+    for subject in SUBJECTS:
+        assert results["tcp_64_1"][subject]["p50"] > 0
+
+
+@pytest.mark.usefixtures("from_root")
+def test_what_cannot_be_measured_is_no_failure() -> None:
+    from benchmarks.measure import measure
+    from benchmarks.workloads import find
+
+    assert measure("floor", find("getaddrinfo"), 0.01).missing
+    assert measure("asyncio", find("asyncpg_select"), 0.01, peer=None).missing
+
+
+def test_unknown_names_are_errors() -> None:
+    assert "no subject" in bench("--subjects", "nonsense").stderr
+    assert "no workload" in bench("--only", "nonsense").stderr
+
+
+def test_list() -> None:
+    done = bench("--list")
+    assert done.returncode == 0
+    for name in ("call_soon", "spawn", "tcp_1k_50", "uvicorn", "switch_among_100"):
+        assert f" {name} " in done.stdout
+
+
+@pytest.fixture
+def from_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.mark.usefixtures("from_root")
+def test_instructions_are_compared() -> None:
+    from benchmarks import instructions
+
+    before = {"all": 1000, "own": 100}
+    _, failed = instructions.judge("spawn", {"all": 1029, "own": 100}, before)
+    assert not failed
+    line, failed = instructions.judge("spawn", {"all": 1031, "own": 100}, before)
+    assert failed
+    assert "spawn" in line
+    assert "+3.1%" in line
+
+
+CALLGRIND = """\
+positions: line
+events: Ir
+summary: 100
+
+ob=(1) /usr/lib/libpython3.so
+fl=(1) a.c
+fn=(1) one
+10 20
++1 3
+cob=(2) /somewhere/fastloop/_core.cpython-313.so
+cfn=(2) two
+calls=2 15
+* 70
+
+ob=(2)
+fn=(2)
+15 60
+-2 10
+
+ob=(1)
+fn=(1)
+* 7
+totals: 100
+"""
+
+
+@pytest.mark.usefixtures("from_root")
+def test_callgrind_is_read() -> None:
+    from benchmarks.instructions import parse
+
+    assert parse(CALLGRIND) == {"all": 100, "own": 70}
+
+
+def record(**values: float) -> dict[str, dict[str, float]]:
+    return {name: {"median": value} for name, value in values.items()}
+
+
+@pytest.mark.usefixtures("from_root")
+def test_fewer_bytes_are_better() -> None:
+    from benchmarks.results import best
+
+    row = {"unit": "/s", "results": record(asyncio=10, fastloop=20)}
+    assert best(row, SUBJECTS) == "fastloop"
+    row = {"unit": "bytes", "results": record(asyncio=10, fastloop=20)}
+    assert best(row, SUBJECTS) == "asyncio"
+
+
+@pytest.mark.usefixtures("from_root")
+def test_rounds_are_interleaved() -> None:
+    from benchmarks.runner import Plan
+    from benchmarks.workloads import find
+
+    plan = Plan([find("spawn")], ["asyncio", "uvloop", "fastloop"], rounds=3)
+    assert [subject for _, subject in plan.order(plan.workloads[0])] == [
+        *("asyncio", "uvloop", "fastloop"),
+        *("uvloop", "fastloop", "asyncio"),
+        *("fastloop", "asyncio", "uvloop"),
+    ]
