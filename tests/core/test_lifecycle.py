@@ -24,6 +24,7 @@ import pytest
 
 import fastloop
 from fastloop import _core
+from fastloop.primitives import NATIVE
 
 from .support import (
     Loop,
@@ -37,8 +38,12 @@ from .support import (
     within,
 )
 
+# what programs make, subclass and patch: tests/prims has these
+PRIMITIVES = {name for name, (_, value) in NATIVE.items() if isinstance(value, type)}
 NATIVE_TYPES = {
-    name: value for name, value in vars(_core).items() if isinstance(value, type)
+    name: value
+    for name, value in vars(_core).items()
+    if isinstance(value, type) and name not in PRIMITIVES
 }
 # what has a __new__() of its own; the others come from their makers only
 MAKEABLE = {
