@@ -405,6 +405,11 @@ def isolated(test: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def stable_repr(value: object) -> str:
+    """The same in every process: tests are told apart by it."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))
+
+
 def run_isolated() -> None:
     """What the process of an isolated test does."""
     import faulthandler

@@ -27,6 +27,7 @@ from io_support import (
     receive,
     run_once,
     run_until,
+    stable_repr,
     tcp_pair,
     turns,
     until,
@@ -333,7 +334,7 @@ NO_DESCRIPTORS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("what", NO_DESCRIPTORS, ids=repr)
+@pytest.mark.parametrize("what", NO_DESCRIPTORS, ids=stable_repr)
 @pytest.mark.parametrize("method", ["add_reader", "add_writer"])
 def test_what_is_no_descriptor_cannot_be_added(what: Any, method: str) -> None:
     async def scenario(loop: Any) -> Any:
@@ -342,7 +343,7 @@ def test_what_is_no_descriptor_cannot_be_added(what: Any, method: str) -> None:
     assert on_both(scenario) is not None
 
 
-@pytest.mark.parametrize("what", NO_DESCRIPTORS, ids=repr)
+@pytest.mark.parametrize("what", NO_DESCRIPTORS, ids=stable_repr)
 @pytest.mark.parametrize("method", ["remove_reader", "remove_writer"])
 def test_what_is_no_descriptor_cannot_be_removed(what: Any, method: str) -> None:
     async def scenario(loop: Any) -> Any:

@@ -33,6 +33,7 @@ from io_support import (
     reset,
     run_once,
     run_until,
+    stable_repr,
     tcp_pair,
     turns,
     until,
@@ -117,7 +118,7 @@ def test_memoryview_with_gaps_is_refused(fast_loop: Loop, size: int) -> None:
 WRONG = [None, "text", 1, 1.0, [b"x"], object(), array.array("b", b"x"), bytes, ()]
 
 
-@pytest.mark.parametrize("data", WRONG, ids=repr)
+@pytest.mark.parametrize("data", WRONG, ids=stable_repr)
 @pytest.mark.parametrize("state", ["open", "after write_eof", "closed"])
 def test_what_cannot_be_written(data: Any, state: str) -> None:
     async def scenario(loop: Any) -> Any:
