@@ -46,6 +46,12 @@ import fastloop
 # --- the detector -------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module", autouse=True)
+def open_what_stays_open() -> None:
+    """libuv's first loop opens a pair of descriptors for the life of the process."""
+    fastloop.new_event_loop().close()
+
+
 class Guard:
     """Sees who closes what, turn by turn."""
 
