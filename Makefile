@@ -21,10 +21,6 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip -q
 PYTEST := $(RUN) -m pytest -n $(JOBS)
 SOURCES := setup.py pyproject.toml $(shell find src -name '*.[ch]')
-# CPython's tests of what patch() replaces
-PATCHED := test_tasks test_futures test_locks test_queues test_taskgroups \
-    test_timeouts test_waitfor test_streams test_runners test_pep492 test_staggered \
-    test_eager_task_factory
 MODE := DEBUG=$(FASTLOOP_DEBUG) SANITIZE=$(FASTLOOP_SANITIZE) \
     COVERAGE=$(FASTLOOP_COVERAGE) WERROR=$(FASTLOOP_WERROR) \
     PORTABLE=$(FASTLOOP_PORTABLE) CC=$(filter-out cc,$(CC)) CFLAGS=$(CFLAGS)
@@ -52,7 +48,7 @@ conformance: $(VENV)/.built $(VENV)/.system-testsuite  ## run CPython's own test
 	$(RUN) -m tests.conformance -j $(JOBS) $(ARGS)
 	$(RUN) -m tests.conformance -j $(JOBS) --no-debug $(ARGS)
 	FASTLOOP_TLS=bio $(RUN) -m tests.conformance -j $(JOBS) test_sslproto test_ssl
-	$(RUN) -m tests.conformance -j $(JOBS) --patch $(PATCHED)
+	$(RUN) -m tests.conformance -j $(JOBS) --patch
 
 leaks: $(VENV)/.built-test  ## run the tests that look for leaks
 	$(PYTEST) -k leak $(ARGS)

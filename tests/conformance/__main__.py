@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 from . import native, reasons, report
-from .modules import MODULES
+from .modules import MODULES, PRIMITIVES
 from .supervise import Job, supervise
 from .verdict import Verdict, judge
 
@@ -51,8 +51,8 @@ def missing() -> str | None:
     return None
 
 
-def select(names: list[str]) -> list[str]:
-    """The modules to run: those named, or all that this Python has."""
+def select(names: list[str], patched: bool) -> list[str]:
+    """The modules to run: those named, or all of interest that this Python has."""
     here = {
         name: module
         for name, module in MODULES.items()
@@ -63,12 +63,12 @@ def select(names: list[str]) -> list[str]:
         known = " ".join(here)
         print(f"no {' or '.join(unknown)} here, only {known}", file=sys.stderr)
         sys.exit(2)
-    return names or [name for name, module in here.items() if not module.later]
+    return names or [name for name in here if not patched or name in PRIMITIVES]
 
 
 def run(options: argparse.Namespace, entries: list[reasons.Entry]) -> list[Verdict]:
     """Run the modules, in the order of the table."""
-    names = select(options.modules)
+    names = select(options.modules, options.patch)
     hang = [entry.test for entry in entries if entry.hang]
     stop = Event()
 

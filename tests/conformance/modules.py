@@ -16,7 +16,6 @@ class Module:
     name: str
     adapt: Callable[[Adaptation], None] = as_it_is
     since: tuple[int, int] = (3, 11)
-    later: bool = False  # runs when it is named, but not by default
     proof: str = "loops"  # what it must be seen to use: loops, types or nothing
 
 
@@ -48,8 +47,25 @@ _ALL = [
     Module("test_unix_events"),
     Module("test_sock_lowlevel", loops.by_loop),
     Module("test_sendfile", loops.by_loop),
-    Module("test_transports", later=True, proof="nothing"),
-    Module("test_protocols", later=True, proof="nothing"),
+    Module("test_transports", proof="nothing"),
+    Module("test_protocols", proof="nothing"),
 ]
 
 MODULES = {module.name: module for module in _ALL}
+
+# those of what patch() replaces
+PRIMITIVES = [
+    "test_tasks",
+    "test_futures",
+    "test_eager_task_factory",
+    "test_pep492",
+    "test_runners",
+    "test_streams",
+    "test_taskgroups",
+    "test_timeouts",
+    "test_waitfor",
+    "test_locks",
+    "test_queues",
+    "test_staggered",
+    "test_graph",
+]
