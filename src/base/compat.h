@@ -19,26 +19,15 @@
 #endif
 
 /* Take the raised exception, normalised and with its traceback: NULL if none. */
+#if FL_PY312
 static inline PyObject *
 fl_err_take(void)
 {
-#if FL_PY312
     return PyErr_GetRaisedException();
-#else
-    PyObject *type, *value, *tb;
-    PyErr_Fetch(&type, &value, &tb);
-    if (type == NULL) {
-        return NULL;
-    }
-    PyErr_NormalizeException(&type, &value, &tb);
-    if (tb != NULL) {
-        PyException_SetTraceback(value, tb);
-        Py_DECREF(tb);
-    }
-    Py_DECREF(type);
-    return value;
-#endif
 }
+#else
+PyObject *fl_err_take(void); /* errors.c */
+#endif
 
 /* Raise exc (NULL: clear).  Steals exc. */
 static inline void

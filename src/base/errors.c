@@ -33,3 +33,22 @@ fl_refuse_pickle(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyErr_Format(PyExc_TypeError, "cannot pickle '%s' object",
                         Py_TYPE(self)->tp_name);
 }
+
+#if !FL_PY312
+PyObject *
+fl_err_take(void)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (tb != NULL) {
+        PyException_SetTraceback(value, tb);
+        Py_DECREF(tb);
+    }
+    Py_DECREF(type);
+    return value;
+}
+#endif
