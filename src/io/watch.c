@@ -255,9 +255,9 @@ fl_watch_set_transport(FLLoop *loop, int fd, PyObject *transport)
         return -1;
     }
     watch->transport = transport;
-    if (transport != NULL && wanted(watch) != 0) {
-        /* the transport reads, or its socket has come by the number of one that
-           was closed while it was watched */
+    if (wanted(watch) != 0) {
+        /* the transport, to be or made, reads; or its socket has come by the number
+           of one that was closed while it was watched */
         fl_watch_backend_update(loop->io->watchers, fd, 0);
         fl_watch_forget(loop->io->watchers, fd);
     }

@@ -2,24 +2,31 @@
 
    libuv aborts when it finds a descriptor closed behind its back.  So one is
    checked before it is handed over, and checked again by a prepare handle before
-   every poll in which it would be registered. */
+   every poll in which it would be registered.  The file behind a number is
+   remembered: when the number has become another's, the watch ends. */
 #include "io/watch.h"
 
 #if !defined(__linux__) || defined(FL_PORTABLE)
 
 #  include <errno.h>
 #  include <fcntl.h>
+#  include <sys/stat.h>
 
 struct poller {
     uv_poll_t poll;
     struct fl_watchers *watchers;
     int fd;
     struct fl_list node; /* in backend.armed until the next poll */
+    dev_t device;        /* which file it is */
+    ino_t inode;
+    uint64_t round; /* the poll that ... */
+    uint8_t told;   /* ... has told of these directions */
 };
 
 struct backend {
     uv_prepare_t prepare; /* freed in its close callback */
     struct fl_list armed;
+    uint64_t round; /* polls so far */
 };
 
 static bool
@@ -28,12 +35,43 @@ is_open(int fd)
     return fcntl(fd, F_GETFD) >= 0 || errno != EBADF;
 }
 
+/* Is the file still the one that was handed over? */
+static bool
+is_same(const struct poller *p)
+{
+    struct stat now;
+    return fstat(p->fd, &now) == 0 && now.st_dev == p->device
+           && now.st_ino == p->inode;
+}
+
+static void release(struct fl_watch *watch);
+
+/* One poll may bring the same event several times. */
+static uint8_t
+not_told(struct poller *p, uint8_t ready)
+{
+    struct backend *b = p->watchers->backend;
+    if (p->round != b->round) {
+        p->round = b->round;
+        p->told = 0;
+    }
+    ready &= (uint8_t)~p->told;
+    p->told |= ready;
+    return ready;
+}
+
 static void
 poll_cb(uv_poll_t *poll, int status, int events)
 {
     struct poller *p = FL_CONTAINER_OF(poll, struct poller, poll);
     struct fl_watchers *w = p->watchers;
     fl_loop_take_gil(w->loop);
+    if (!is_same(p)) {
+        int gone = p->fd;
+        release(&w->table[gone]);
+        fl_watch_forget(w, gone);
+        return;
+    }
     uint8_t ready = 0;
     if (status < 0 || (events & (UV_READABLE | UV_DISCONNECT))) {
         ready |= 1 << FL_READ;
@@ -42,7 +80,7 @@ poll_cb(uv_poll_t *poll, int status, int events)
         ready |= 1 << FL_WRITE;
     }
     int fd = p->fd;
-    fl_watch_dispatch(w, fd, ready);
+    fl_watch_dispatch(w, fd, not_told(p, ready));
     if (status < 0 && w->backend != NULL) {
         /* libuv has stopped watching: go on, or tell for ever */
         struct fl_watch *watch = &w->table[fd];
@@ -82,6 +120,10 @@ new_poller(struct fl_watchers *w, int fd)
         PyMem_RawFree(p);
         return rc;
     }
+    struct stat file;
+    fstat(fd, &file); /* is_open() has seen it */
+    p->device = file.st_dev;
+    p->inode = file.st_ino;
     p->watchers = w;
     p->fd = fd;
     fl_list_init(&p->node);
@@ -104,6 +146,10 @@ fl_watch_backend_update(struct fl_watchers *w, int fd, uint8_t set)
             release(watch);
         }
         return -EBADF;
+    }
+    if (watch->backend != NULL && !is_same(watch->backend)) {
+        release(watch);
+        return -ENOENT;
     }
     int rc = watch->backend == NULL ? new_poller(w, fd) : 0;
     if (rc < 0) {
@@ -129,10 +175,11 @@ static void
 prepare_cb(uv_prepare_t *prepare)
 {
     struct backend *b = FL_CONTAINER_OF(prepare, struct backend, prepare);
+    b->round++;
     while (!fl_list_empty(&b->armed)) {
         struct poller *p = FL_CONTAINER_OF(b->armed.next, struct poller, node);
         fl_list_unlink(&p->node);
-        if (!is_open(p->fd)) {
+        if (!is_same(p)) {
             release(&p->watchers->table[p->fd]);
         }
     }
