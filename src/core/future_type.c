@@ -124,6 +124,20 @@ future_dealloc(FLFuture *self)
     FL_TRASHCAN_END
 }
 
+static PyObject *
+future_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+           PyObject *Py_UNUSED(kwargs))
+{
+    fl_state *st = fl_state_of_type(type);
+    PyObject *self =
+        type == st->FutureType ? fl_freelist_get(&st->futures) : NULL;
+    if (self == NULL) {
+        return type->tp_alloc(type, 0);
+    }
+    PyObject_GC_Track(self);
+    return self;
+}
+
 PyDoc_STRVAR(
     future_doc,
     "Future(*, loop=None)\n--\n\n"
@@ -589,7 +603,7 @@ static PyMemberDef future_members[] = {
 
 static PyType_Slot future_slots[] = {
     {Py_tp_doc, (void *)future_doc},
-    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_new, future_new},
     {Py_tp_init, future_init},
     {Py_tp_dealloc, future_dealloc},
     {Py_tp_finalize, fl_future_finalize},

@@ -144,7 +144,7 @@ fl_task_new(FLLoop *loop, PyObject *coro,
 {
     fl_state *st = loop->st;
     FLTask *task = (FLTask *)fl_freelist_get(&st->tasks);
-    if (task != NULL) {
+    if (FL_LIKELY(task != NULL)) {
         PyObject_GC_Track(task);
     }
     else {

@@ -124,7 +124,16 @@ static PyObject *
 task_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
          PyObject *Py_UNUSED(kwargs))
 {
-    FLTask *self = (FLTask *)type->tp_alloc(type, 0);
+    fl_state *st = fl_state_of_type(type);
+    FLTask *self = NULL;
+    if (type == st->TaskType) {
+        self = (FLTask *)fl_freelist_get(&st->tasks);
+    }
+    if (self != NULL) {
+        PyObject_GC_Track(self);
+        return (PyObject *)self;
+    }
+    self = (FLTask *)type->tp_alloc(type, 0);
     if (self != NULL) {
         self->fut.is_task = true;
         fl_list_init(&self->node);

@@ -813,6 +813,7 @@ def test_leak_when_there_are_no_descriptors_left() -> None:
     """A loop that cannot be made leaves nothing behind, and says why."""
     resource = pytest.importorskip("resource")
     fastloop.new_event_loop().close()
+    gc.collect()
     before = descriptors()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     top = max(map(int, before)) + 1
