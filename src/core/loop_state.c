@@ -87,6 +87,10 @@ fl_loop_init(FLLoop *loop)
     FL_ASSERT(loop->phase == FL_LOOP_NEW);
     int rc = uv_loop_init(&loop->uv);
     if (rc < 0) {
+        /* libuv leaves its epoll set open when descriptors run out after it */
+        if (uv_backend_fd(&loop->uv) != -1) {
+            close(uv_backend_fd(&loop->uv));
+        }
         PyErr_Format(PyExc_OSError, "cannot create an event loop: %s",
                      uv_strerror(rc));
         return -1;
