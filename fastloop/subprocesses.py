@@ -200,12 +200,12 @@ def _chosen_watcher() -> Any:
     """
     if sys.version_info >= (3, 14):
         return None
-    policy = asyncio.get_event_loop_policy()
+    policy: Any = asyncio.get_event_loop_policy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         default = asyncio.DefaultEventLoopPolicy
         if type(policy).get_child_watcher is default.get_child_watcher:
-            watcher = policy._watcher  # type: ignore[attr-defined]
+            watcher = policy._watcher
         else:
             try:
                 watcher = policy.get_child_watcher()
