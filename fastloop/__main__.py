@@ -79,7 +79,9 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 def _new_main(**names: Any) -> dict[str, Any]:
     """Make a fresh module the __main__ and return its namespace."""
     module = types.ModuleType("__main__")
-    vars(module).update(__builtins__=__builtins__, __annotations__={}, **names)
+    if sys.version_info < (3, 14):
+        names["__annotations__"] = {}
+    vars(module).update(__builtins__=__builtins__, **names)
     sys.modules["__main__"] = module
     return vars(module)
 
@@ -109,7 +111,9 @@ def _run_script(path: str, arguments: list[str]) -> None:
         runpy.run_path(path, run_name="__main__")  # compiled, or an archive
         return
     loader = importlib.machinery.SourceFileLoader("__main__", path)
-    names = _new_main(__file__=path, __loader__=loader, __cached__=None)
+    names = _new_main(__file__=path, __loader__=loader)
+    if sys.version_info < (3, 15):
+        names["__cached__"] = None
     exec(compile(source, path, "exec"), names)
 
 
