@@ -5,10 +5,13 @@
    POLL_EVERY_NS have passed or POLL_EVERY_TURNS turns: I/O waits no longer than
    that for a busy ready queue, or for one turn if turns take longer.
 
-   The GIL is given up where the poll can block, and every GIL_EVERY_NS even when
-   it cannot, so that other threads get their turn under callbacks that never
-   enter the interpreter.  The first libuv callback that needs it takes it back,
-   and it is kept for the rest of that poll. */
+   The GIL is given up where the poll can block, and now and then even when it
+   cannot, so that other threads get their turn under callbacks that never enter
+   the interpreter.  The first libuv callback that needs it takes it back, and it is
+   kept for the rest of that poll.  A thread that waits for the GIL demands it once
+   it has waited a whole switch interval with no sign that it is free.  If it is
+   given up as often as that, the thread wakes each time, finds it taken again, and
+   never comes to demand it: so it is given up more seldom. */
 #include "core/debug.h"
 #include "core/future.h"
 #include "core/registry.h"
@@ -19,7 +22,8 @@
 
 #define POLL_EVERY_NS    50000
 #define POLL_EVERY_TURNS 256
-#define GIL_EVERY_NS     5000000
+#define GIL_EVERY_NS     20000000
+#define GIL_INTERVALS    4     /* at least so many switch intervals apart */
 #define SLOW_TURN_NS     10000 /* look at the clock each turn from here on */
 #define CLOCK_EVERY_MAX  8
 
@@ -101,6 +105,35 @@ arm_timer(FLLoop *loop, int64_t now)
     }
 }
 
+/* Nanoseconds of sys.getswitchinterval(), 0 if it does not say. */
+static FL_COLD int64_t
+switch_interval(void)
+{
+    PyObject *get = PySys_GetObject("getswitchinterval");
+    if (get == NULL) {
+        return 0;
+    }
+    Py_INCREF(get);
+    PyObject *interval = PyObject_CallNoArgs(get);
+    Py_DECREF(get);
+    double seconds = interval == NULL ? -1.0 : PyFloat_AsDouble(interval);
+    Py_XDECREF(interval);
+    if (!(seconds >= 0.0 && seconds < MAX_TIMEOUT_S)) {
+        PyErr_Clear();
+        return 0;
+    }
+    return (int64_t)(seconds * 1e9);
+}
+
+/* Is the GIL to be given up although there is work? */
+static bool
+gil_is_due(FLLoop *loop, int64_t now)
+{
+    int64_t held = now - loop->gil_dropped_at;
+    return FL_UNLIKELY(held >= GIL_EVERY_NS)
+           && held >= GIL_INTERVALS * switch_interval();
+}
+
 static void
 run_uv(FLLoop *loop, uv_run_mode mode, bool release_gil)
 {
@@ -128,7 +161,7 @@ poll(FLLoop *loop, bool block, int64_t *now)
         loop->gil_dropped_at = *now;
     }
     else {
-        bool drop = *now - loop->gil_dropped_at >= GIL_EVERY_NS;
+        bool drop = gil_is_due(loop, *now);
         run_uv(loop, UV_RUN_NOWAIT, drop);
         if (drop) {
             loop->gil_dropped_at = *now;
