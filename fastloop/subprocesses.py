@@ -83,16 +83,23 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         bufsize: int,
         **kwargs: Any,
     ) -> None:
-        self._proc: Any = subprocess.Popen(
-            args,
-            shell=shell,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            universal_newlines=False,
-            bufsize=bufsize,
-            **kwargs,
-        )
+        # Popen waits for the child's exec().  What looks for calls that block in a
+        # loop forgives asyncio this, and knows it by its file.
+        running = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        try:
+            self._proc: Any = subprocess.Popen(
+                args,
+                shell=shell,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                universal_newlines=False,
+                bufsize=bufsize,
+                **kwargs,
+            )
+        finally:
+            asyncio._set_running_loop(running)
 
     def _connect_pipes(self, waiter: asyncio.Future[None] | None) -> Any:
         """Give the pipes to transports, all at once; return a coroutine to be run.
