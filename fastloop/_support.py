@@ -354,6 +354,19 @@ def datagram_extra(sock: socket.socket) -> dict[str, Any]:
     return extra
 
 
+def send_to_nobody(sock: socket.socket, data: bytes) -> None:
+    """Send a datagram without an address, on a socket that we did not connect.
+
+    One of a pair, or one that its user has connected, has a peer; asyncio fails there.
+    """
+    try:
+        sock.send(data)
+    except OSError as exc:
+        if exc.errno not in (errno.EDESTADDRREQ, errno.ENOTCONN):
+            raise
+        sock.sendto(data, None)  # type: ignore[call-overload]
+
+
 def warn_send_failed() -> None:
     logger.warning("socket.send() raised exception.")
 

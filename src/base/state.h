@@ -185,6 +185,7 @@
     X(release_socket)                                                         \
     X(sendfile_fallback)                                                      \
     X(sendfile_mode)                                                          \
+    X(send_to_nobody)                                                         \
     X(set_result_unless_done)                                                 \
     X(socket_family)                                                          \
     X(socket_kinds)                                                           \

@@ -307,9 +307,17 @@ static FL_COLD int
 send_by_method(FLDatagram *t, PyObject *data, PyObject *address)
 {
     PyObject *sock = Py_NewRef(t->sock);
-    PyObject *result =
-        t->peer ? PyObject_CallMethod(sock, "send", "O", data)
-                : PyObject_CallMethod(sock, "sendto", "OO", data, address);
+    PyObject *result;
+    if (t->peer) {
+        result = PyObject_CallMethod(sock, "send", "O", data);
+    }
+    else if (address == Py_None) {
+        result = PyObject_CallFunctionObjArgs(t->loop->st->sup.send_to_nobody,
+                                              sock, data, NULL);
+    }
+    else {
+        result = PyObject_CallMethod(sock, "sendto", "OO", data, address);
+    }
     Py_DECREF(sock);
     if (result != NULL) {
         Py_DECREF(result);

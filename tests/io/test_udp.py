@@ -333,6 +333,36 @@ def test_scope_ids() -> None:
     assert len(on_both(reported)) == 1
 
 
+def test_pair_of_sockets(fast_loop: Any) -> None:
+    """Its peer needs no address; asyncio asks for one."""
+
+    async def main() -> None:
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with other:
+            async with endpoint(sock=one) as ours:
+                other.send(b"ping")
+                assert await received(ours) == [b"ping"]
+                ours.transport.sendto(b"pong")
+                assert other.recv(100) == b"pong"
+                other.close()
+                ours.transport.sendto(b"lost")
+                await until(lambda: ours.errors)
+                assert isinstance(ours.errors[0], ConnectionRefusedError)
+
+    fast_loop.run_until_complete(main())
+
+
+def test_unconnected_endpoint_needs_an_address() -> None:
+    async def scenario(loop: Any) -> Any:
+        reports = collect_reports(loop)
+        async with endpoint() as ours:
+            ours.transport.sendto(b"whereto")
+            await until(lambda: ours.lost)
+            return ours.events, [described_report(report) for report in reports]
+
+    on_both(scenario)
+
+
 def test_unix(tmp_path: Any) -> None:
     async def scenario(loop: Any) -> Any:
         family = {"family": socket.AF_UNIX}
