@@ -81,6 +81,30 @@ fl_io_scratch(FLLoop *loop)
     return io->scratch;
 }
 
+static int
+has_attr(PyObject *o, PyObject *name)
+{
+    PyObject *value;
+    int found = fl_getattr_optional(o, name, &value);
+    Py_XDECREF(value);
+    return found;
+}
+
+/* One that lacks the method for a stream of bytes objects, and has that for the other
+   kind, is of that kind, whatever it inherits from: asyncio would fail at the first
+   byte. */
+int
+fl_protocol_is_buffered(fl_state *st, PyObject *protocol)
+{
+    int buffered = PyObject_IsInstance(protocol, st->imp.BufferedProtocol);
+    if (buffered != 0) {
+        return buffered;
+    }
+    int plain = has_attr(protocol, st->str.data_received);
+    return plain != 0 ? (plain < 0 ? -1 : 0)
+                      : has_attr(protocol, st->str.get_buffer);
+}
+
 int
 fl_io_init_types(PyObject *module)
 {

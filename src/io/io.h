@@ -28,6 +28,9 @@ struct fl_io *fl_io_of(FLLoop *loop);
    (no exception: the GIL may not be held). */
 char *fl_io_scratch(FLLoop *loop);
 
+/* Is the protocol to be read into its own buffer?  1, 0, or -1 with an exception. */
+int fl_protocol_is_buffered(fl_state *st, PyObject *protocol);
+
 /* Was the loop made before a fork?  Then its epoll sets are shared with the parent,
    and nothing may be taken out of them. */
 static inline bool

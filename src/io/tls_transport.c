@@ -75,7 +75,7 @@ fl_tls_set_protocol(FLTLS *t, PyObject *protocol)
 {
     fl_state *st = t->loop->st;
     struct fl_filter *above = fl_filter_of(st, protocol);
-    int buffered = PyObject_IsInstance(protocol, st->imp.BufferedProtocol);
+    int buffered = fl_protocol_is_buffered(st, protocol);
     if (buffered < 0) {
         return -1;
     }

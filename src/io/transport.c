@@ -71,7 +71,7 @@ int
 fl_transport_set_protocol(FLTransport *t, PyObject *protocol)
 {
     fl_state *st = t->loop->st;
-    int buffered = PyObject_IsInstance(protocol, st->imp.BufferedProtocol);
+    int buffered = fl_protocol_is_buffered(st, protocol);
     if (buffered < 0) {
         return -1;
     }

@@ -542,6 +542,58 @@ def test_base_protocol_of_asyncio_does_nothing(loop: Loop) -> None:
 # --- buffered protocols -------------------------------------------------------------
 
 
+@pytest.mark.parametrize("base", [object, asyncio.BaseProtocol])
+def test_buffered_protocol_may_be_any_object(fast_loop: Loop, base: type) -> None:
+    """What lacks data_received() is read into its buffer; asyncio fails there."""
+
+    class Duck(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.buffer = bytearray(3)
+            self.data = b""
+            self.lost = False
+
+        def connection_made(self, transport: Any) -> None:
+            pass
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            return self.buffer
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self.data += self.buffer[:nbytes]
+
+        def eof_received(self) -> None:
+            pass
+
+        def connection_lost(self, exc: Any) -> None:
+            self.lost = True
+
+    async def main() -> None:
+        async with facing(Duck) as (protocol, peer):
+            peer.send(b"some data")
+            peer.close()
+            await until(lambda: protocol.lost)
+            assert protocol.data == b"some data"
+
+    fast_loop.run_until_complete(main())
+
+
+def test_protocol_without_a_way_to_read_fails_when_data_comes(loop: Loop) -> None:
+    class Mute(asyncio.BaseProtocol):
+        lost = False
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.lost = isinstance(exc, AttributeError)
+
+    async def main() -> None:
+        reports = collect_reports(loop)
+        async with facing(Mute) as (protocol, peer):
+            peer.send(b"data")
+            await until(lambda: protocol.lost)
+        assert len(reports) == 1
+
+    loop.run_until_complete(main())
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000, 1 << 20])
 def test_buffer_of_any_size(loop: Loop, size: int) -> None:
     async def main() -> None:
