@@ -68,6 +68,10 @@ class Loop(
             f"closed={self.is_closed()} debug={self.get_debug()}>"
         )
 
+    @property
+    def _closed(self) -> bool:  # programs look at asyncio's
+        return self.is_closed()
+
     # --- running ------------------------------------------------------------------
 
     def _check_running(self) -> None:

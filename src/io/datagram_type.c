@@ -293,6 +293,12 @@ get_sock_fd(FLDatagram *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_closing(FLDatagram *self, void *Py_UNUSED(closure))
+{
+    return datagram_is_closing(self, NULL);
+}
+
+static PyObject *
 get_loop(FLDatagram *self, void *Py_UNUSED(closure))
 {
     return Py_NewRef(self->loop == NULL ? Py_None : (PyObject *)self->loop);
@@ -337,6 +343,7 @@ static PyMethodDef datagram_methods[] = {
 
 static PyGetSetDef datagram_getset[] = {
     {"_sock_fd", (getter)get_sock_fd, NULL, NULL, NULL},
+    {"_closing", (getter)get_closing, NULL, NULL, NULL},
     {"_loop", (getter)get_loop, NULL, NULL, NULL},
     {"_unsent", (getter)get_unsent, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},

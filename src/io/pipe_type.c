@@ -130,6 +130,12 @@ get_fileno(FLPipe *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_closing(FLPipe *self, void *Py_UNUSED(closure))
+{
+    return pipe_is_closing(self, NULL);
+}
+
+static PyObject *
 get_loop(FLPipe *self, void *Py_UNUSED(closure))
 {
     return Py_NewRef(self->loop == NULL ? Py_None : (PyObject *)self->loop);
@@ -164,6 +170,7 @@ get_polling(FLPipe *self, void *Py_UNUSED(closure))
 
 static PyGetSetDef pipe_getset[] = {
     {"_fileno", (getter)get_fileno, NULL, NULL, NULL},
+    {"_closing", (getter)get_closing, NULL, NULL, NULL},
     {"_loop", (getter)get_loop, NULL, NULL, NULL},
     {"_closed", (getter)get_closed, NULL, NULL, NULL},
     {"_polling", (getter)get_polling, NULL, NULL, NULL},

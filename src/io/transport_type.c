@@ -516,6 +516,12 @@ get_unsent(FLTransport *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_closing(FLTransport *self, void *Py_UNUSED(closure))
+{
+    return transport_is_closing(self, NULL);
+}
+
+static PyObject *
 get_paused(FLTransport *self, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(self->paused);
@@ -572,6 +578,7 @@ static PyGetSetDef transport_getset[] = {
     {"_sock_fd", (getter)get_sock_fd, NULL, NULL, NULL},
     {"_loop", (getter)get_loop, NULL, NULL, NULL},
     {"_unsent", (getter)get_unsent, NULL, NULL, NULL},
+    {"_closing", (getter)get_closing, NULL, NULL, NULL},
     {"_paused", (getter)get_paused, NULL, NULL, NULL},
     {"_protocol_paused", (getter)get_protocol_paused, NULL, NULL, NULL},
     {"_sendfile_compatible", (getter)get_sendfile_compatible, NULL, NULL,
