@@ -27,7 +27,7 @@ from asyncio import (
 from asyncio.log import logger
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._shadow import class_for_isinstance
 
@@ -61,6 +61,8 @@ else:
         """The queue was shut down: nothing is put any more, or left to get."""
 
     QueueShutDown.__module__ = "fastloop"
+
+_T = TypeVar("_T")
 
 
 address_families = {int(member): member for member in socket.AddressFamily}
@@ -161,6 +163,20 @@ else:
         if task is not None:
             tasks[loop] = task
         return previous
+
+
+def call_forgiven(function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+    """Call what could block, where asyncio does too, as if no loop was running.
+
+    Tools that fail a program for calls that block in a loop forgive asyncio these, and
+    know it by the names of its files.
+    """
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        asyncio._set_running_loop(running)
 
 
 def set_result_unless_done(future: asyncio.Future[None]) -> None:

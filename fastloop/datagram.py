@@ -11,6 +11,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ._support import call_forgiven
 from .serve import _set_reuse_port as set_reuse_port
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def _unix_addresses(local_addr: Any, remote_addr: Any) -> None:
     if not local_addr or local_addr[0] == "\x00":
         return
     try:
-        if stat.S_ISSOCK(os.stat(local_addr).st_mode):
-            os.remove(local_addr)
+        if stat.S_ISSOCK(call_forgiven(os.stat, local_addr).st_mode):
+            call_forgiven(os.remove, local_addr)
     except FileNotFoundError:
         pass
     except OSError as exc:

@@ -11,6 +11,7 @@ import sys
 from asyncio import constants, transports, unix_events
 from typing import TYPE_CHECKING, Any
 
+from ._support import call_forgiven
 from .tls import reject_ssl_socket
 
 if TYPE_CHECKING:
@@ -185,8 +186,12 @@ class SendfileMixin(_Base):
             while count is None or sent < count:
                 wanted = size if count is None else count - sent
                 try:
-                    step = os.sendfile(
-                        sock.fileno(), source, offset + sent, min(wanted, _MOST)
+                    step = call_forgiven(
+                        os.sendfile,
+                        sock.fileno(),
+                        source,
+                        offset + sent,
+                        min(wanted, _MOST),
                     )
                 except (BlockingIOError, InterruptedError):
                     step = None

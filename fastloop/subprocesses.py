@@ -23,7 +23,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._support import set_result_unless_done
+from ._support import call_forgiven, set_result_unless_done
 from .pipes import PipesMixin
 
 if TYPE_CHECKING:
@@ -83,23 +83,18 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         bufsize: int,
         **kwargs: Any,
     ) -> None:
-        # Popen waits for the child's exec().  What looks for calls that block in a
-        # loop forgives asyncio this, and knows it by its file.
-        running = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
-        try:
-            self._proc: Any = subprocess.Popen(
-                args,
-                shell=shell,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                universal_newlines=False,
-                bufsize=bufsize,
-                **kwargs,
-            )
-        finally:
-            asyncio._set_running_loop(running)
+        # it waits for the child's exec()
+        self._proc: Any = call_forgiven(
+            subprocess.Popen,
+            args,
+            shell=shell,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            universal_newlines=False,
+            bufsize=bufsize,
+            **kwargs,
+        )
 
     def _connect_pipes(self, waiter: asyncio.Future[None] | None) -> Any:
         """Give the pipes to transports, all at once; return a coroutine to be run.

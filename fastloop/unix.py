@@ -12,6 +12,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from ._support import call_forgiven
 from .server import Server
 from .tls import check_tls_options
 
@@ -47,8 +48,8 @@ def _check_socket(sock: socket.socket | None, complaint: str) -> socket.socket:
 def _remove_stale(path: str | bytes) -> None:
     """Remove the socket that an earlier server has left at ``path``."""
     try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.remove(path)
+        if stat.S_ISSOCK(call_forgiven(os.stat, path).st_mode):
+            call_forgiven(os.remove, path)
     except FileNotFoundError:
         pass
     except OSError as exc:
@@ -80,12 +81,12 @@ class _File:
 
     def __init__(self, path: str | bytes) -> None:
         self.path = path
-        self.inode = os.stat(path).st_ino
+        self.inode = call_forgiven(os.stat, path).st_ino
 
     def remove(self) -> None:
         try:
-            if os.stat(self.path).st_ino == self.inode:
-                os.unlink(self.path)
+            if call_forgiven(os.stat, self.path).st_ino == self.inode:
+                call_forgiven(os.unlink, self.path)
         except FileNotFoundError:
             pass
         except OSError as exc:

@@ -18,7 +18,6 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 from io_support import (
@@ -281,38 +280,6 @@ def test_wrong_arguments(method: str, options: dict[str, Any]) -> None:
     assert issubclass(on_both(scenario)[0], Exception)
     gc.collect()
     assert descriptors() == before
-
-
-def test_starting_is_not_seen_as_a_call_that_blocks(loop: Loop) -> None:
-    """By tools that look for these under a running loop, and forgive asyncio's file."""
-    seen: list[str] = []
-
-    def read(*args: Any) -> bytes:
-        frame = sys._getframe()
-        with contextlib.suppress(RuntimeError):
-            asyncio.get_running_loop()
-            while frame is not None:
-                if frame.f_code.co_filename.endswith("asyncio/base_events.py"):
-                    break
-                frame = frame.f_back  # type: ignore[assignment]
-            else:
-                seen.append("blocks")
-        return actual(*args)
-
-    actual = os.read
-
-    async def main() -> None:
-        # preexec_fn: the way that reads the child's errors, on every version
-        proc = await asyncio.create_subprocess_exec("true", preexec_fn=os.getpid)
-        assert asyncio.get_running_loop() is loop
-        assert await proc.wait() == 0
-        with pytest.raises(FileNotFoundError):
-            await asyncio.create_subprocess_exec("/nowhere", preexec_fn=os.getpid)
-        assert asyncio.get_running_loop() is loop
-
-    with mock.patch.object(os, "read", read):
-        loop.run_until_complete(main())
-    assert seen == []
 
 
 def test_wrong_commands() -> None:
