@@ -1,0 +1,134 @@
+"""Thousands of operations, each cancelled at a random await, leave no descriptor.
+
+Every call that opens, uses or closes a descriptor is seen by a library that is
+preloaded (watch_descriptors.c): a number that was closed is a decoy's from then on, and
+who touches it is caught.  cancelling.py is what runs with it.
+
+With FASTLOOP_TEST_ALL=1 ten thousand of each kind are cancelled.  FASTLOOP_TEST_SEED
+runs again what has failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from io_support import run_python
+
+ALL = os.environ.get("FASTLOOP_TEST_ALL") == "1"
+COUNT = 10_000 if ALL else 200
+TIMEOUT = 600 if ALL else 100  # of what takes a minute, or a second
+HERE = Path(__file__).resolve().parent
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="preloads a library"),
+    pytest.mark.timeout(TIMEOUT + 20),
+]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The library that watches descriptors, compiled."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC"))
+    if shutil.which(compiler[0]) is None:
+        if ALL:
+            pytest.fail(f"there is no {compiler[0]}")
+        pytest.skip(f"there is no {compiler[0]}")
+    path = str(tmp_path_factory.mktemp("watch") / "watch.so")
+    source = str(HERE / "watch_descriptors.c")
+    options = "-std=gnu11 -O1 -fPIC -shared -fno-builtin -Wall -Wextra -Werror"
+    command = [*compiler, *options.split(), source, "-o", path, "-ldl", "-lpthread"]
+    # sanitizers are for us only
+    env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    subprocess.run(command, check=True, env=env)
+    return path
+
+
+def run_watched(library: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    preloaded = f"{os.environ.get('LD_PRELOAD', '')} {library}".strip()
+    return run_python(*arguments, timeout=TIMEOUT, LD_PRELOAD=preloaded)
+
+
+# --- the detector -------------------------------------------------------------------
+
+PROLOGUE = """
+import os, socket, sys
+from cancelling import Watch
+watch = Watch(sys.argv[1])
+watch.begin()
+sock = socket.socket()
+number = sock.fileno()
+"""
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "told"),
+    [
+        ("os.close(number); os.close(number)", "closed a second time"),
+        ("os.close(number); sock.close()", "closed a second time"),
+        ("sock.close(); os.write(number, b'x')", "write({}): used after it"),
+        ("os.close(number); sock.setblocking(False)", "used after it was closed"),
+        ("os.close(number); sock.listen()", "listen({}): used after it was closed"),
+        ("os.close(12345)", "is not open"),
+        ("os.dup(number); sys.exit(str(watch.left()))", "fcntl"),
+        ("os.dup(number); watch.end()", "AssertionError"),
+    ],
+)
+def test_misdeed_is_caught(library: str, misdeed: str, told: str) -> None:
+    code = f"{PROLOGUE}{misdeed}\nos._exit(0)"
+    result = run_watched(library, "-c", code, library)
+    assert result.returncode
+    assert told.partition("{")[0] in result.stderr
+    assert told.partition("}")[2] in result.stderr
+
+
+def test_good_deeds_are_counted(library: str) -> None:
+    code = f"""{PROLOGUE}
+sock.bind(("127.0.0.1", 0))
+sock.listen()
+before = watch.calls("close")
+for _ in range(10_000):
+    os.close(os.dup(0))
+assert watch.calls("close") - before == 10_000
+client = socket.create_connection(sock.getsockname())
+accepted, _ = sock.accept()
+assert set(watch.left()) == {{s.fileno() for s in (sock, client, accepted)}}
+for each in sock, client, accepted:
+    each.close()
+assert watch.left() == {{}}
+assert [watch.calls(name) for name in ("listen", "connect")] == [1, 1]
+watch.end()
+"""
+    result = run_watched(library, "-c", code, library)
+    if result.returncode or result.stderr:
+        pytest.fail(result.stderr)
+
+
+# --- the evidence -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["connects", "accepts", "handshakes", "processes"])
+def test_cancelled_at_random_awaits(library: str, what: str) -> None:
+    seed = os.environ.get("FASTLOOP_TEST_SEED") or str(random.getrandbits(32))
+    program = str(HERE / "cancelling.py")
+    result = run_watched(library, program, library, "fastloop", what, str(COUNT), seed)
+    if result.returncode or result.stderr:
+        pytest.fail(f"FASTLOOP_TEST_SEED={seed}: {result.stdout}\n{result.stderr}")
+    told = json.loads(result.stdout)
+    assert told["ended"]["cancelled"] >= COUNT
+    assert told["calls"] >= COUNT / 10  # it was looked at what is meant
+    if ALL:  # each way, at each of its first awaits
+        missed = {
+            (way, number)
+            for way, awaits in told["awaits"].items()
+            for number in range(min(awaits, 2))
+        } - {(way, number) for way, number in told["cancelled"]}
+        assert missed == set()
