@@ -14,8 +14,11 @@ datagram_traverse(FLDatagram *self, visitproc visit, void *arg)
     Py_VISIT(self->protocol);
     Py_VISIT(self->context);
     Py_VISIT(self->waiter);
-    Py_VISIT(self->held);
-    Py_VISIT(self->sock);
+    if (self->fd < 0) {
+        /* until then its finaliser must not run before the loop's has closed us */
+        Py_VISIT(self->held);
+        Py_VISIT(self->sock);
+    }
     Py_VISIT(self->address);
     Py_VISIT(self->extra);
     Py_VISIT(self->lost_with);

@@ -8,6 +8,16 @@
 
 /* --- life ------------------------------------------------------------------ */
 
+/* An open transport hides its socket from the garbage collector, which would run
+   the socket's finaliser, and with it close(), before or after the loop's, as it
+   likes: one of the two would close a number that is another's by then. */
+static bool
+hides_socket(const FLTransport *self)
+{
+    return self->phase != FL_TRANSPORT_NEW
+           && self->phase != FL_TRANSPORT_CLOSED;
+}
+
 static int
 transport_traverse(FLTransport *self, visitproc visit, void *arg)
 {
@@ -18,7 +28,9 @@ transport_traverse(FLTransport *self, visitproc visit, void *arg)
     Py_VISIT(self->factory);
     Py_VISIT(self->context);
     Py_VISIT(self->waiter);
-    Py_VISIT(self->sock);
+    if (!hides_socket(self)) {
+        Py_VISIT(self->sock);
+    }
     Py_VISIT(self->extra);
     Py_VISIT(self->lost_with);
     Py_VISIT(self->empty_waiter);
@@ -39,7 +51,9 @@ transport_clear(FLTransport *self)
     Py_CLEAR(self->factory);
     Py_CLEAR(self->context);
     Py_CLEAR(self->waiter);
-    Py_CLEAR(self->sock);
+    if (!hides_socket(self)) {
+        Py_CLEAR(self->sock);
+    }
     Py_CLEAR(self->extra);
     Py_CLEAR(self->lost_with);
     Py_CLEAR(self->empty_waiter);

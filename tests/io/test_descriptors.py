@@ -132,3 +132,101 @@ def test_cancelled_at_random_awaits(library: str, what: str) -> None:
             for number in range(min(awaits, 2))
         } - {(way, number) for way, number in told["cancelled"]}
         assert missed == set()
+
+
+# --- the garbage collector ------------------------------------------------------------
+
+FORGETTING = """
+import asyncio, gc, os, socket, sys, warnings
+import fastloop
+from cancelling import Watch
+from io_support import HOST, Recorder, run_once, tcp_pair, turns
+
+warnings.simplefilter("ignore", ResourceWarning)
+
+
+class Unfinished(fastloop.Loop):
+    def __del__(self):
+        pass
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    pass
+
+
+async def take_over():
+    ours, peer = tcp_pair()
+    transport, protocol = await asyncio.get_running_loop().create_connection(
+        Recorder, sock=ours
+    )
+    protocol.cycle = [transport, ours, peer]
+
+
+async def ask_for_the_socket():
+    ours, peer = tcp_pair()
+    transport, protocol = await asyncio.get_running_loop().create_connection(
+        Recorder, sock=ours
+    )
+    protocol.cycle = [transport.get_extra_info("socket"), transport, peer]
+
+
+async def bind():
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.bind((HOST, 0))
+    transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+        Datagrams, sock=sock
+    )
+    protocol.cycle = [sock, transport, protocol]
+
+
+async def serve():
+    server = await asyncio.get_running_loop().create_server(Recorder, HOST, 0)
+    with socket.create_connection(server.sockets[0].getsockname()):
+        await turns()
+
+
+async def open_pipes():
+    loop = asyncio.get_running_loop()
+    for number, mode, connect in zip(
+        os.pipe(), ("rb", "wb"), (loop.connect_read_pipe, loop.connect_write_pipe)
+    ):
+        transport, protocol = await connect(Recorder, os.fdopen(number, mode, 0))
+        protocol.cycle = [transport, protocol]
+
+
+async def watch_sockets():
+    a, b = socket.socketpair()
+    asyncio.get_running_loop().add_reader(a, print, a, b)
+    asyncio.get_running_loop().add_writer(b, print, a, b)
+
+
+def forget(make, scene):
+    made = make()
+    made.run_until_complete(scene())
+
+
+scenes = take_over, ask_for_the_socket, bind, serve, open_pipes, watch_sockets
+fastloop.new_event_loop().close()
+watch = Watch(sys.argv[1])
+watch.begin()
+gc.disable()
+for make in fastloop.Loop, Unfinished:
+    for scene in scenes:
+        forget(make, scene)
+        gc.collect()
+        gc.collect()
+        assert not watch.left(), (scene, watch.left())
+for scene in scenes:  # all in one
+    forget(fastloop.Loop, scene)
+gc.collect()
+gc.collect()
+assert not watch.left(), watch.left()
+watch.end()
+"""
+
+
+def test_loops_that_are_forgotten(library: str) -> None:
+    """Finalisers of loop and sockets run in any order; each number is closed once."""
+    result = run_watched(library, "-c", FORGETTING, library)
+    if result.returncode or result.stderr:
+        pytest.fail(result.stderr)
