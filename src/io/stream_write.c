@@ -274,6 +274,14 @@ send_pending(FLTransport *t)
     }
 }
 
+static FL_COLD void
+write_failed(FLTransport *t, int rc)
+{
+    fl_transport_drop_pending(t);
+    fl_raise_uv(rc);
+    fl_transport_fatal_error(t, "Fatal write error on socket transport");
+}
+
 /* HOT */
 void
 fl_transport_flush(FLTransport *t)
@@ -286,10 +294,7 @@ fl_transport_flush(FLTransport *t)
         }
         int rc = send_pending(t);
         if (FL_UNLIKELY(rc < 0)) {
-            fl_transport_drop_pending(t);
-            fl_raise_uv(rc);
-            fl_transport_fatal_error(t,
-                                     "Fatal write error on socket transport");
+            write_failed(t, rc);
             return;
         }
         fl_transport_check_high_water(t);
@@ -378,7 +383,12 @@ write_large_mutable(FLTransport *t, PyObject *data)
     if (uv_stream_get_write_queue_size(&t->uv.stream) == 0) {
         uv_buf_t buf = {.base = view.buf, .len = (size_t)view.len};
         int rc = uv_try_write(&t->uv.stream, &buf, 1);
-        sent = rc < 0 ? 0 : (size_t)rc; /* an error shows when the rest goes */
+        if (rc < 0 && rc != UV_EAGAIN) {
+            PyBuffer_Release(&view);
+            write_failed(t, rc); /* a second attempt would fail otherwise */
+            return 0;
+        }
+        sent = rc < 0 ? 0 : (size_t)rc;
     }
     int status = 0;
     if (sent < (size_t)view.len) {
@@ -477,7 +487,11 @@ fl_transport_send(FLTransport *t, const char *data, size_t size)
     if (FL_LIKELY(uv_stream_get_write_queue_size(&t->uv.stream) == 0)) {
         uv_buf_t buf = {.base = (char *)data, .len = size};
         int rc = uv_try_write(&t->uv.stream, &buf, 1);
-        sent = rc < 0 ? 0 : (size_t)rc; /* an error shows when the rest goes */
+        if (FL_UNLIKELY(rc < 0 && rc != UV_EAGAIN)) {
+            write_failed(t, rc);
+            return;
+        }
+        sent = rc < 0 ? 0 : (size_t)rc;
     }
     if (FL_LIKELY(sent == size)) {
         return;

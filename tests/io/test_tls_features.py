@@ -24,6 +24,7 @@ from io_support import (
     Recorder,
     collect_reports,
     descriptors,
+    reset,
     tcp_pair,
     tls_client,
     tls_server,
@@ -316,6 +317,37 @@ def test_start_tls_fails() -> None:
         return protocol.events, type(protocol.lost_with), reports
 
     on_all(scenario)
+
+
+def test_start_tls_after_a_reset() -> None:
+    async def scenario(loop: Any) -> Any:
+        near, far = tcp_pair()
+        raw, protocol = await loop.create_connection(Recorder, sock=near)
+        reset(far)
+        with pytest.raises(ConnectionResetError):  # not EPIPE: it is the first write
+            await loop.start_tls(raw, protocol, tls_client(), server_hostname=HOST)
+        await turns(2)
+        return protocol.events, raw.is_closing()
+
+    on_all(scenario)
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_start_tls_on_a_transport_that_is_closing(loop: Any, how: str) -> None:
+    """It ends at once with a transport that is closed; asyncio returns None."""
+
+    async def main() -> None:
+        near, far = tcp_pair()
+        raw, protocol = await loop.create_connection(Recorder, sock=near)
+        getattr(raw, how)()
+        tls = await loop.start_tls(raw, protocol, tls_client(), server_hostname=HOST)
+        assert tls is None or tls.is_closing()
+        await turns(2)
+        assert protocol.events == ["made", "lost"]
+        assert far.recv(1) == b""
+        far.close()
+
+    loop.run_until_complete(main())
 
 
 # --- what a context can do ------------------------------------------------------------

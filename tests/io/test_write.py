@@ -827,6 +827,23 @@ def test_reset_while_writing() -> None:
     assert reports == []
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+@pytest.mark.parametrize("size", [10, MIB])
+def test_write_after_a_reset(kind: type, size: int) -> None:
+    """The first write fails with what the peer did, not with EPIPE as a second."""
+
+    async def scenario(loop: Any) -> Any:
+        async with facing() as (protocol, peer):
+            protocol.transport.pause_reading()
+            await turns()
+            reset(peer)
+            protocol.transport.write(kind(size))
+            await until(lambda: protocol.lost)
+            return described(protocol.lost_with), protocol.events
+
+    assert on_both(scenario)[0][0] is ConnectionResetError
+
+
 def test_reset_while_closing(loop: Loop) -> None:
     async def main() -> None:
         async with facing() as (protocol, peer):
