@@ -19,6 +19,7 @@ without=(
     # starts the programs of PostgreSQL, which hang with the libraries preloaded
     --deselect 'tests/test_programs.py::test_on_asyncio[asyncpg_queries]'
     --deselect 'tests/test_programs.py::test_same_on_our_loop[asyncpg_queries]'
+    --deselect 'tests/test_programs.py::test_same_with_patch[asyncpg_queries]'
     --deselect 'tests/test_programs.py::test_same_in_debug_mode[asyncpg_queries]'
     # limits the address space, of which the sanitizer reserves terabytes
     --deselect tests/io/test_watch.py::test_closed_number_is_an_os_error

@@ -1,7 +1,8 @@
 """Whole programs behave on fastloop as they do on asyncio.
 
-Each program of tests/programs runs in processes of its own, on asyncio and on
-fastloop.  It has to end well, to print the same, and to complain of nothing.
+Each program of tests/programs runs in processes of its own, on asyncio, on fastloop,
+and there with fastloop's primitives under asyncio's names, too.  It has to end well, to
+print the same, and to complain of nothing.
 
 A program that lacks something ends with code 77 and a line that says what; its test
 is skipped, unless FASTLOOP_TEST_ALL=1.  PostgreSQL is the one that is given by
@@ -106,6 +107,28 @@ def test_same_on_our_loop(program: Path) -> None:
     assert result.stderr == expected.stderr
     assert result.stdout == expected.stdout
     assert result.returncode == expected.returncode == 0
+
+
+@pytest.mark.skipif(LOOP != "fastloop", reason="patch() is fastloop's")
+def test_same_with_patch(program: Path) -> None:
+    """With the native tasks, locks, queues and so on."""
+    expected = run_on_asyncio(program)
+    result = run("fastloop+patch", program)
+    assert result.stderr == expected.stderr
+    assert result.stdout == expected.stdout
+    assert result.returncode == expected.returncode == 0
+
+
+def test_patch_is_in_force(tmp_path: Path) -> None:
+    asking = tmp_path / "asking.py"
+    asking.write_text(
+        "import asyncio, fastloop\n"
+        "async def main():\n"
+        "    print(asyncio.Lock is fastloop.Lock, fastloop.patched())\n"
+        "asyncio.run(main())\n"
+    )
+    assert run("fastloop", asking).stdout == "False False\n"
+    assert run("fastloop+patch", asking).stdout == "True True\n"
 
 
 def test_same_in_debug_mode(program: Path) -> None:

@@ -2,10 +2,12 @@
 
     python run_on.py asyncio prog.py [arguments]
     python run_on.py fastloop prog.py [arguments]
+    python run_on.py fastloop+patch prog.py [arguments]
 
-The library is asyncio or a module with an EventLoopPolicy and a Loop.  The program
-runs as __main__ in this process.  A program that ends well must have run on loops of
-the library alone: otherwise the exit code is 1, and stderr says what was run instead.
+The library is asyncio or a module with an EventLoopPolicy and a Loop, and with a
+patch() that is called for "+patch".  The program runs as __main__ in this process.  A
+program that ends well must have run on loops of the library alone: otherwise the exit
+code is 1, and stderr says what was run instead.
 """
 
 import asyncio
@@ -76,12 +78,15 @@ def watch(library_name: str) -> Witness:
 
 def main() -> None:
     if len(sys.argv) < 3:
-        sys.exit("usage: run_on.py {asyncio|fastloop} prog.py [arguments]")
+        sys.exit("usage: run_on.py LIBRARY[+patch] prog.py [arguments]")
     _, library_name, program, *_ = sys.argv
     del sys.argv[:2]
+    library_name, _, extra = library_name.partition("+")
     faulthandler.register(signal.SIGUSR2)  # a way to ask where a program hangs
 
     witness = None if library_name == "asyncio" else watch(library_name)
+    if extra == "patch":
+        importlib.import_module(library_name).patch()
     try:
         runpy.run_path(program, run_name="__main__")
     except SystemExit as exc:
