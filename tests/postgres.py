@@ -78,9 +78,19 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
-def start(binaries: Path, home: Path, port: int) -> subprocess.Popen[bytes]:
+def start(
+    binaries: Path, home: Path, port: int, certificate: Path | None
+) -> subprocess.Popen[bytes]:
     """Start the server; returns when it is ready for clients."""
-    options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+    settings = dict(SETTINGS)
+    if certificate is not None:
+        own = home / "certificate.pem"  # PostgreSQL is strict about whose it is
+        own.write_bytes(certificate.read_bytes())
+        own.chmod(0o600)
+        if account := server_account():
+            os.chown(own, account["user"], account["group"])
+        settings |= {"ssl": "on", "ssl_cert_file": str(own), "ssl_key_file": str(own)}
+    options = [f"-c{name}={value}" for name, value in settings.items()]
     options += [f"-cunix_socket_directories={home}", f"-p{port}"]
     with open(home / "log", "ab") as log:
         server = subprocess.Popen(
@@ -112,8 +122,11 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[str]:
-    """Make a cluster, run its server, yield the DSN, and remove all of it."""
+def cluster(certificate: Path | None = None) -> Iterator[str]:
+    """Make a cluster, run its server, yield the DSN, and remove all of it.
+
+    With a certificate, and its key in the same file, the server can do TLS.
+    """
     binaries = find_binaries()
     account = server_account()
     home = Path(tempfile.mkdtemp(prefix="fastloop-postgres-"))
@@ -132,7 +145,7 @@ def cluster() -> Iterator[str]:
         if made.returncode:
             raise PostgresError(f"initdb failed:\n{made.stdout}")
         port = free_port()
-        server = start(binaries, home, port)
+        server = start(binaries, home, port, certificate)
         try:
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
         finally:
