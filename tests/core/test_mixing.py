@@ -408,7 +408,7 @@ def test_wait(loop: Loop) -> None:
         assert set(futures) <= pending
         loop.call_soon(futures[0].set_result, None)
         done, pending = await asyncio.wait(
-            [*futures, *tasks], return_when=asyncio.ALL_COMPLETED, timeout=0.01
+            [*futures, *tasks], return_when=asyncio.ALL_COMPLETED, timeout=0.1
         )
         assert done == {futures[0], *tasks}
         assert pending == set(futures[1:])

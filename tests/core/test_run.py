@@ -621,6 +621,7 @@ _INTERRUPTED = """
     import signal
 
     async def main():
+        threading.Thread(target=interrupt).start()
         try:
             {wait}
         except asyncio.CancelledError:
@@ -631,7 +632,6 @@ _INTERRUPTED = """
         time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())
@@ -666,7 +666,7 @@ def test_interrupted_without_a_runner(busy: bool) -> None:
         loop = new_event_loop()
         if {busy}:
             again()
-        threading.Thread(target=interrupt).start()
+        loop.call_soon(threading.Thread(target=interrupt).start)
         try:
             loop.run_forever()
         except KeyboardInterrupt:

@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 pytest.register_assert_rewrite("io_support", "tls_support")
 
-TIMEOUT = 40
+TIMEOUT = 100  # a little more than what io_support allows
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from io_support import (
+    DEADLINE,
     HOST,
     LOOPS,
     Echo,
@@ -103,7 +104,7 @@ def test_ten_thousand_connections(loop_factory: LoopFactory) -> None:
         assert server.stdin is not None and server.stdout is not None
         try:
             size = runner.run(talk_to(int(server.stdout.readline()), count))
-            told, _ = server.communicate("end\n", timeout=20)
+            told, _ = server.communicate("end\n", timeout=DEADLINE)
         finally:
             server.kill()
     assert told.split() == [str(count), str(size)]

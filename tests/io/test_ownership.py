@@ -187,15 +187,31 @@ def connecting_happily(loop: Loop) -> Iterator[Operation]:
         yield to_name(loop, *to, happy_eyeballs_delay=0.0001)
 
 
+async def in_vain(loop: Loop, begin: Callable[[], Operation]) -> None:
+    """Wait for the operation, for some turns: on any machine there are as many."""
+
+    def give_up(turns: int) -> None:
+        nonlocal waiting
+        if turns:
+            waiting = loop.call_soon(give_up, turns - 1)
+        else:
+            scope.reschedule(0)
+
+    waiting = loop.call_soon(give_up, 10)
+    try:
+        async with asyncio.timeout(None) as scope:
+            await begin()
+        raise AssertionError("it did not wait")
+    except TimeoutError:
+        pass
+    finally:
+        waiting.cancel()
+
+
 @contextlib.contextmanager
 def connecting_in_vain(loop: Loop) -> Iterator[Operation]:
-    async def attempt() -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await to_name(loop, silent)
-
     with blackhole() as silent:
-        yield attempt()
+        yield in_vain(loop, lambda: to_name(loop, silent))
 
 
 @contextlib.contextmanager
@@ -222,14 +238,9 @@ def connecting_a_socket(loop: Loop) -> Iterator[Operation]:
 
 @contextlib.contextmanager
 def connecting_a_socket_in_vain(loop: Loop) -> Iterator[Operation]:
-    async def attempt() -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await loop.sock_connect(sock, silent)
-
     with blackhole() as silent, socket.socket() as sock:
         sock.setblocking(False)
-        yield attempt()
+        yield in_vain(loop, lambda: loop.sock_connect(sock, silent))
         assert sock.fileno() >= 0
         assert loop.remove_writer(sock) is False
 

@@ -1,7 +1,8 @@
 """TLS with other servers and clients that are in use: nginx and PostgreSQL.
 
 (openssl and curl are in test_tls_features.py.)  What is not installed is skipped,
-unless FASTLOOP_TEST_ALL=1.
+unless FASTLOOP_TEST_ALL=1.  FASTLOOP_TEST_PG_TLS_DSN names a PostgreSQL to use that has
+certs/localhost.pem; otherwise one is made for the tests.
 """
 
 from __future__ import annotations
@@ -314,6 +315,9 @@ def postgres() -> Iterator[str]:
         importlib.import_module("asyncpg")
     except ImportError:
         missing("asyncpg")
+    if given := os.environ.get("FASTLOOP_TEST_PG_TLS_DSN"):
+        yield given
+        return
     helper = runpy.run_path(str(POSTGRES))
     try:
         helper["find_binaries"]()

@@ -96,7 +96,7 @@ def test_duplicates(lib: ModuleType, run: Any) -> None:
 def test_timeout(lib: ModuleType, run: Any) -> None:
     async def main() -> None:
         slow = [asyncio.create_task(forever()) for _ in range(2)]
-        coros = list(lib.as_completed([give(1), *slow], timeout=0.1))
+        coros = list(lib.as_completed([give(1), *slow], timeout=0.3))
         found = [(await outcome(coro))[0] for coro in coros]
         assert found == ["result", "TimeoutError", "TimeoutError"]
         assert not any(task._callbacks for task in slow)  # type: ignore[attr-defined]
@@ -118,7 +118,7 @@ def test_timeout_asynchronous(lib: ModuleType, run: Any) -> None:
         slow = asyncio.create_task(forever())
         found = []
         with pytest.raises(TimeoutError):
-            async for task in lib.as_completed([slow, give(1)], timeout=0.1):
+            async for task in lib.as_completed([slow, give(1)], timeout=0.3):
                 found.append(await task)
         assert found == [1]
         slow.cancel()
