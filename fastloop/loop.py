@@ -94,8 +94,7 @@ class Loop(
                 finalizer=self._asyncgen_finalizer_hook,
             )
             asyncio._set_running_loop(self)
-            with self._signals_while_running():
-                self._run()
+            self._run_woken_by_signals()
         finally:
             asyncio._set_running_loop(None)
             self._track_coroutine_origins(False)

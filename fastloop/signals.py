@@ -1,8 +1,9 @@
 """Signals: handlers on the loop, and a loop that wakes up for them.
 
 A signal only sets a flag in the interpreter; a loop that sleeps in the kernel has
-to be woken to let the Python handler run.  While a loop runs in the main thread, and
-as long as it has handlers, signal numbers are written to a socket pair of its own.
+to be woken to let the Python handler run.  From its first sleep in a run in the main
+thread, and as long as it has handlers, signal numbers are written to a socket pair of
+its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import threading
 import warnings
 from asyncio.log import logger
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVarTuple
 
 if TYPE_CHECKING:
@@ -113,16 +114,12 @@ class SignalsMixin(_Base):
         if wakeup is not None:
             wakeup.restore()
 
-    @contextlib.contextmanager
-    def _signals_while_running(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        self._install_wakeup_fd()
+    def _run_woken_by_signals(self) -> None:
+        in_main = threading.current_thread() is threading.main_thread()
         try:
-            yield
+            self._run(self._install_wakeup_fd if in_main else None)
         finally:
-            if not self._signal_handlers:
+            if self._wakeup is not None and not self._signal_handlers:
                 self._restore_wakeup_fd()
 
     def _read_signals(self) -> None:

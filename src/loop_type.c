@@ -508,19 +508,29 @@ loop_get_task_factory(FLLoop *self, PyObject *Py_UNUSED(ignored))
 
 /* --- state ------------------------------------------------------------------------- */
 
-PyDoc_STRVAR(run_doc, "_run($self, /)\n--\n\n"
-                      "Run turns until stop(); raise what ended the run.");
+PyDoc_STRVAR(run_doc,
+             "_run($self, before_sleep=None, /)\n--\n\n"
+             "Run turns until stop(); raise what ended the run.  before_sleep()\n"
+             "(or None) is called once, before the loop sleeps.");
 
 static PyObject *
-loop_run(FLLoop *self, PyObject *Py_UNUSED(ignored))
+loop_run(FLLoop *self, PyObject *const *args, Py_ssize_t nargs)
 {
+    if (nargs > 1) {
+        PyErr_Format(PyExc_TypeError,
+                     "_run() takes at most 1 argument (%zd given)", nargs);
+        return NULL;
+    }
     if (self->running) {
         PyErr_SetString(PyExc_RuntimeError,
                         "This event loop is already running");
         return NULL;
     }
     /* call_soon may have been set on the class since */
-    if (fl_loop_update_overrides(self) < 0 || fl_loop_run(self) < 0) {
+    PyObject *before_sleep =
+        nargs == 0 || args[0] == Py_None ? NULL : args[0];
+    if (fl_loop_update_overrides(self) < 0
+        || fl_loop_run(self, before_sleep) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -664,7 +674,7 @@ static PyMethodDef loop_methods[] = {
     {"is_closed", (PyCFunction)loop_is_closed, METH_NOARGS, is_closed_doc},
     {"get_debug", (PyCFunction)loop_get_debug, METH_NOARGS, get_debug_doc},
     {"_set_debug", (PyCFunction)loop_set_debug, METH_O, set_debug_doc},
-    {"_run", (PyCFunction)loop_run, METH_NOARGS, run_doc},
+    {"_run", FL_METHOD(loop_run), METH_FASTCALL, run_doc},
     {"_close", (PyCFunction)loop_close, METH_NOARGS, close_doc},
     {"_check_closed", (PyCFunction)loop_check_closed, METH_NOARGS,
      check_closed_doc},

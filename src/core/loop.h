@@ -87,6 +87,8 @@ typedef struct FLLoop {
     uint64_t fork_generation; /* st's when the loop was made */
     PyObject *running_handle; /* owned; in debug mode, the one that runs */
     PyObject *fatal; /* owned: exception to leave the run with, or NULL */
+    PyObject *before_sleep; /* borrowed, during a run: to be called once, before
+                               the loop sleeps; NULL: nothing, or done */
 
     /* when to look outside again, see loop_run.c */
     uint32_t turns;         /* since the clock was read */
@@ -96,7 +98,8 @@ typedef struct FLLoop {
     int64_t polled_at;
     int64_t gil_dropped_at;
 
-    /* libuv */
+    /* libuv; opened when first needed, as it takes a dozen system calls */
+    bool uv_open;
     PyThreadState *released; /* saved while a poll runs without the GIL */
     int64_t armed_for;       /* uv time in ms the timer is set to; -1: not */
     uv_loop_t uv;
@@ -176,6 +179,7 @@ fl_seconds(int64_t ns)
 /* loop_state.c: life and death.  prepare: makes a zeroed loop inert but safe.
    init: 0 or -1 with an exception. */
 void fl_loop_prepare(FLLoop *loop, fl_state *st);
+int fl_loop_open_uv(FLLoop *loop); /* loop->uv can be used from then on */
 int fl_loop_init(FLLoop *loop);
 int fl_loop_close(FLLoop *loop);
 int fl_loop_traverse(FLLoop *loop, visitproc visit, void *arg);
@@ -200,8 +204,9 @@ int fl_loop_update_overrides(FLLoop *loop);
 int fl_loop_attribute_set(FLLoop *loop, PyObject *name);
 
 /* loop_run.c: run turns until stop().  0, or -1 with what a callback raised
-   (KeyboardInterrupt, SystemExit). */
-int fl_loop_run(FLLoop *loop);
+   (KeyboardInterrupt, SystemExit).  before_sleep (or NULL) is called before the
+   loop sleeps for the first time. */
+int fl_loop_run(FLLoop *loop, PyObject *before_sleep);
 
 /* Take back the GIL if the poll gave it up: first line of every libuv callback
    that touches a Python object. */

@@ -134,19 +134,42 @@ gil_is_due(FLLoop *loop, int64_t now)
            && held >= GIL_INTERVALS * switch_interval();
 }
 
+static inline void
+run_open_uv(FLLoop *loop, uv_run_mode mode)
+{
+    if (FL_LIKELY(loop->uv_open)) {
+        uv_run(&loop->uv, mode);
+    }
+}
+
 static void
 run_uv(FLLoop *loop, uv_run_mode mode, bool release_gil)
 {
     if (!release_gil) {
-        uv_run(&loop->uv, mode);
+        run_open_uv(loop, mode);
         return;
     }
     loop->sleeping = mode == UV_RUN_ONCE;
     loop->released = PyEval_SaveThread();
-    uv_run(&loop->uv, mode);
+    run_open_uv(loop, mode);
     fl_loop_take_gil(loop);
     loop->sleeping = false;
     loop->wake_sent = false;
+}
+
+/* Before the first sleep of a run: what only a loop that sleeps needs.  The code of
+   the user that this may run (signal handlers) may schedule something. */
+static FL_COLD int
+prepare_to_sleep(FLLoop *loop)
+{
+    if (fl_loop_open_uv(loop) < 0) {
+        return -1;
+    }
+    PyObject *call = loop->before_sleep;
+    loop->before_sleep = NULL;
+    PyObject *result = call == NULL ? NULL : PyObject_CallNoArgs(call);
+    Py_XDECREF(result);
+    return call != NULL && result == NULL ? -1 : 0;
 }
 
 /* Poll once; block if asked to and nothing came up.  *now is the time before,
@@ -154,6 +177,13 @@ run_uv(FLLoop *loop, uv_run_mode mode, bool release_gil)
 static int
 poll(FLLoop *loop, bool block, int64_t *now)
 {
+    if (block && FL_UNLIKELY(!loop->uv_open || loop->before_sleep != NULL)) {
+        if (prepare_to_sleep(loop) < 0) {
+            return -1;
+        }
+        block = false; /* look again first */
+        *now = fl_clock_ns();
+    }
     if (block) {
         arm_timer(loop, *now);
         run_uv(loop, UV_RUN_ONCE, true);
@@ -345,7 +375,7 @@ turn(FLLoop *loop)
 }
 
 int
-fl_loop_run(FLLoop *loop)
+fl_loop_run(FLLoop *loop, PyObject *before_sleep)
 {
     FL_ASSERT(!loop->running);
     if (fl_loop_check_open(loop) < 0 || fl_loop_check_process(loop) < 0) {
@@ -358,6 +388,7 @@ fl_loop_run(FLLoop *loop)
     /* the first turn polls: programs run a loop for one turn to let I/O happen */
     loop->polled_at = loop->looked_at - POLL_EVERY_NS;
     loop->turns_allowed = 1;
+    loop->before_sleep = before_sleep;
     int status;
     do {
         status = turn(loop);
@@ -368,6 +399,7 @@ fl_loop_run(FLLoop *loop)
         /* a callback has forked, and this is the child */
         status = fl_loop_check_process(loop);
     }
+    loop->before_sleep = NULL;
     loop->stopping = false;
     loop->running = false;
     loop->thread_id = 0;

@@ -1,4 +1,5 @@
 /* Life and death of a loop: what is made, what is visited, what is closed. */
+#include "base/errors.h"
 #include "core/future.h"
 #include "core/loop.h"
 #include "core/task.h"
@@ -85,15 +86,24 @@ fl_loop_init(FLLoop *loop)
 {
     fl_state *st = loop->st;
     FL_ASSERT(loop->phase == FL_LOOP_NEW);
+    fl_list_append(&st->loops, &loop->node);
+    loop->armed_for = -1;
+    loop->turns_allowed = 1;
+    loop->fork_generation = st->fork_generation;
+    loop->phase = FL_LOOP_OPEN;
+    return 0;
+}
+
+static int
+init_uv(FLLoop *loop)
+{
     int rc = uv_loop_init(&loop->uv);
     if (rc < 0) {
         /* libuv leaves its epoll set open when descriptors run out after it */
         if (uv_backend_fd(&loop->uv) != -1) {
             close(uv_backend_fd(&loop->uv));
         }
-        PyErr_Format(PyExc_OSError, "cannot create an event loop: %s",
-                     uv_strerror(rc));
-        return -1;
+        return rc;
     }
     rc = uv_async_init(&loop->uv, &loop->wakeup, wakeup_cb);
     if (rc == 0) {
@@ -101,15 +111,23 @@ fl_loop_init(FLLoop *loop)
     }
     if (rc < 0) {
         uv_loop_close(&loop->uv);
-        PyErr_Format(PyExc_OSError, "cannot create an event loop: %s",
-                     uv_strerror(rc));
+    }
+    return rc;
+}
+
+int
+fl_loop_open_uv(FLLoop *loop)
+{
+    if (FL_LIKELY(loop->uv_open)) {
+        return 0;
+    }
+    FL_ASSERT(loop->phase == FL_LOOP_OPEN);
+    int rc = init_uv(loop);
+    if (rc < 0) {
+        fl_raise_uv(rc);
         return -1;
     }
-    fl_list_append(&st->loops, &loop->node);
-    loop->armed_for = -1;
-    loop->turns_allowed = 1;
-    loop->fork_generation = st->fork_generation;
-    loop->phase = FL_LOOP_OPEN;
+    loop->uv_open = true;
     return 0;
 }
 
@@ -223,6 +241,10 @@ close_attached(FLLoop *loop)
 static void
 close_uv(FLLoop *loop)
 {
+    if (!loop->uv_open) {
+        return;
+    }
+    loop->uv_open = false;
     uv_close((uv_handle_t *)&loop->wakeup, NULL);
     uv_close((uv_handle_t *)&loop->timer, NULL);
     /* all handles are closing: this runs their close callbacks */

@@ -65,7 +65,8 @@ fl_io_of(FLLoop *loop)
     if (FL_LIKELY(loop->io != NULL)) {
         return loop->io;
     }
-    if (fl_loop_check_open(loop) < 0 || fl_loop_check_process(loop) < 0) {
+    if (fl_loop_check_open(loop) < 0 || fl_loop_check_process(loop) < 0
+        || fl_loop_open_uv(loop) < 0) {
         return NULL;
     }
     return io_new(loop);

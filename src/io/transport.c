@@ -165,6 +165,9 @@ static FLTransport *
 new_transport(FLLoop *loop, bool is_unix, PyObject *context)
 {
     PyTypeObject *type = loop->st->TCPTransportType;
+    if (fl_loop_open_uv(loop) < 0) {
+        return NULL;
+    }
     FLTransport *t = (FLTransport *)type->tp_alloc(type, 0);
     if (t == NULL) {
         return NULL;

@@ -275,7 +275,7 @@ async def facing(factory: ProtocolFactory = Recorder) -> AsyncIterator[tuple[Any
 async def warm_up() -> None:
     """Let the loop open what descriptors it needs for itself."""
     async with facing():
-        pass
+        await asyncio.sleep(0.001)
 
 
 @dataclasses.dataclass

@@ -49,7 +49,9 @@ import fastloop
 @pytest.fixture(scope="module", autouse=True)
 def open_what_stays_open() -> None:
     """libuv's first loop opens a pair of descriptors for the life of the process."""
-    fastloop.new_event_loop().close()
+    loop = fastloop.new_event_loop()
+    loop.run_until_complete(warm_up())
+    loop.close()
 
 
 class Guard:
@@ -651,7 +653,9 @@ def test_everything_forgotten_at_once(loop_factory: LoopFactory) -> None:
     import warnings
 
     warnings.simplefilter("ignore", ResourceWarning)
-    loop_factory().close()
+    first = loop_factory()
+    first.run_until_complete(warm_up())
+    first.close()
     before = descriptors()
     loop: Any = loop_factory()
     server = loop.run_until_complete(loop.create_server(Echo, HOST, 0))
@@ -677,7 +681,9 @@ def test_everything_forgotten_when_warnings_are_errors(
     import sys
 
     sys.unraisablehook = lambda unraisable: None
-    loop_factory().close()
+    first = loop_factory()
+    first.run_until_complete(warm_up())
+    first.close()
     before = descriptors()
     loop: Any = loop_factory()
     transport, _ = loop.run_until_complete(
@@ -688,6 +694,53 @@ def test_everything_forgotten_when_warnings_are_errors(
     del pair, _
     gc.collect()
     gc.collect()
+    assert descriptors() == before
+
+
+# --- what a loop opens, and when ------------------------------------------------------
+
+
+def test_a_loop_that_never_sleeps_opens_nothing() -> None:
+    before = descriptors()
+    loop = fastloop.new_event_loop()
+    loop.call_soon_threadsafe(lambda: None)
+    loop.call_later(-1, lambda: None)
+    run_once(loop)
+    assert loop.run_until_complete(asyncio.sleep(0, "slept")) == "slept"
+    assert descriptors() == before
+    loop.run_until_complete(asyncio.sleep(0.001))
+    assert len(descriptors()) > len(before)
+    loop.close()
+    assert descriptors() == before
+
+
+@isolated
+def test_no_descriptors_left_when_a_loop_first_needs_them() -> None:
+    """The run ends with the error, and can be repeated when there are some."""
+    import errno
+    import resource
+
+    warm = fastloop.new_event_loop()
+    warm.run_until_complete(warm_up())
+    warm.close()
+    loop = fastloop.new_event_loop()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    failed = 0
+    before = descriptors()
+    for more in range(12):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(before) + 1 + more, hard))
+        try:
+            loop.run_until_complete(asyncio.sleep(0.001))
+        except OSError as exc:
+            assert exc.errno == errno.EMFILE, exc
+            failed += 1
+            assert not loop.is_running()
+            assert loop.run_until_complete(asyncio.sleep(0, more)) == more
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    assert failed > 2, failed
+    assert failed < 12, failed
+    loop.run_until_complete(warm_up())
+    loop.close()
     assert descriptors() == before
 
 

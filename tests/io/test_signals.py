@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import select
 import signal
 import socket
 import threading
@@ -593,6 +594,55 @@ def test_previous_wakeup_descriptor_that_is_closed_meanwhile() -> None:
     loop.remove_signal_handler(signal.SIGUSR1)
     loop.run_until_complete(turns())
     loop.close()
+
+
+@isolated
+def test_wakeup_descriptor_is_taken_for_the_first_sleep_only() -> None:
+    """A run that never sleeps leaves it alone; what is set in a run is fed, too."""
+    loop = fastloop.new_event_loop()
+
+    def current() -> int:
+        number = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(number, warn_on_full_buffer=False)
+        return number
+
+    async def main() -> None:
+        await asyncio.sleep(0)
+        assert current() == -1
+        reader, writer = wakeup_pair()
+        await asyncio.sleep(0.001)
+        assert current() not in (-1, writer.fileno())
+        signal.signal(signal.SIGUSR2, lambda *_: None)
+        send(signal.SIGUSR2)
+        await until(lambda: select.select([reader], [], [], 0)[0])
+        assert reader.recv(100) == bytes([signal.SIGUSR2])
+        main.pair = reader, writer  # type: ignore[attr-defined]
+
+    loop.run_until_complete(main())
+    reader, writer = main.pair  # type: ignore[attr-defined]
+    assert current() == writer.fileno()
+    loop.close()
+    signal.set_wakeup_fd(-1)
+    reader.close()
+    writer.close()
+
+
+@isolated
+def test_signal_right_before_the_first_sleep(loop_factory: LoopFactory) -> None:
+    """It ends the sleep, wherever on the way there it comes."""
+    for _ in range(20):
+        loop = loop_factory()
+        handled: list[int] = []
+
+        def handler(signum: int, frame: object) -> None:
+            handled.append(signum)
+            loop.call_soon_threadsafe(loop.stop)
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002)
+        loop.run_forever()
+        assert handled == [signal.SIGALRM]
+        loop.close()
 
 
 @isolated
