@@ -45,17 +45,7 @@ def _hook_awaited_by() -> None:
     """Let gather(), TaskGroup and others record who awaits a native future."""
     futures: Any = asyncio.futures
     for name in ("future_add_to_awaited_by", "future_discard_from_awaited_by"):
-        stock = getattr(futures, name)
-        native = getattr(_core, name)
-
-        def record(
-            fut: Any, waiter: Any, /, stock: Any = stock, native: Any = native
-        ) -> None:
-            if not native(fut, waiter):
-                stock(fut, waiter)
-
-        record.__name__ = record.__qualname__ = name
-        record.__doc__ = stock.__doc__
+        record = getattr(_core, name)
         for module, alias in (
             (asyncio, name),
             (futures, name),

@@ -86,28 +86,37 @@ PyDoc_STRVAR(
 #if FL_PY314
 PyDoc_STRVAR(add_awaited_by_doc,
              "future_add_to_awaited_by(fut, waiter, /)\n--\n\n"
-             "Record that waiter awaits fut; False if fut is not native.");
+             "Record that waiter awaits fut: asyncio's function for native "
+             "futures, too.");
 
 static PyObject *
 add_awaited_by(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    int done = nargs != 2 ? 0
-                          : fl_registry_add_awaited_by(
-                                fl_state_of_module(module), args[0], args[1]);
-    return done < 0 ? NULL : PyBool_FromLong(done);
+    fl_state *st = fl_state_of_module(module);
+    int done =
+        nargs == 2 ? fl_registry_add_awaited_by(st, args[0], args[1]) : 0;
+    if (done == 0) {
+        return PyObject_Vectorcall(st->imp.add_to_awaited_by, args,
+                                   (size_t)nargs, NULL);
+    }
+    return done < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(discard_awaited_by_doc,
              "future_discard_from_awaited_by(fut, waiter, /)\n--\n\n"
-             "Undo future_add_to_awaited_by(); False if fut is not native.");
+             "Undo future_add_to_awaited_by().");
 
 static PyObject *
 discard_awaited_by(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    int done = nargs != 2 ? 0
-                          : fl_registry_discard_awaited_by(
-                                fl_state_of_module(module), args[0], args[1]);
-    return done < 0 ? NULL : PyBool_FromLong(done);
+    fl_state *st = fl_state_of_module(module);
+    int done =
+        nargs == 2 ? fl_registry_discard_awaited_by(st, args[0], args[1]) : 0;
+    if (done == 0) {
+        return PyObject_Vectorcall(st->imp.discard_from_awaited_by, args,
+                                   (size_t)nargs, NULL);
+    }
+    return done < 0 ? NULL : Py_NewRef(Py_None);
 }
 #endif
 

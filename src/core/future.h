@@ -44,7 +44,6 @@ struct fl_future_rare {
     PyObject *cancel_msg;    /* owned */
     PyObject *cancelled_exc; /* owned; to be raised once */
     PyObject *exception_tb;  /* owned; restored when the exception is raised */
-    PyObject *awaited_by;    /* owned set; what gather() and others recorded */
     PyObject *throw_exc;     /* owned; task: to be thrown by the next step */
 };
 
@@ -54,6 +53,10 @@ typedef struct FLFuture {
     PyObject *weakrefs;
     PyObject *loop;   /* owned; NULL until __init__ */
     PyObject *result; /* owned; the exception if failed */
+#if FL_PY314
+    PyObject *awaited_by; /* owned; who asyncio's gather() and others say waits:
+                             one waiter, a set of several, or NULL */
+#endif
     struct fl_callback first;
     struct fl_callbacks *more;   /* owned; NULL: none */
     struct fl_future_rare *rare; /* owned; NULL: all of it empty */

@@ -16,12 +16,14 @@ fl_future_traverse(FLFuture *self, visitproc visit, void *arg)
     Py_VISIT(self->dict);
     Py_VISIT(self->loop);
     Py_VISIT(self->result);
+#if FL_PY314
+    Py_VISIT(self->awaited_by);
+#endif
     if (self->rare != NULL) {
         Py_VISIT(self->rare->source_tb);
         Py_VISIT(self->rare->cancel_msg);
         Py_VISIT(self->rare->cancelled_exc);
         Py_VISIT(self->rare->exception_tb);
-        Py_VISIT(self->rare->awaited_by);
         Py_VISIT(self->rare->throw_exc);
     }
     return fl_future_traverse_callbacks(self, visit, arg);
@@ -34,7 +36,6 @@ free_rare(struct fl_future_rare *rare)
     Py_XDECREF(rare->cancel_msg);
     Py_XDECREF(rare->cancelled_exc);
     Py_XDECREF(rare->exception_tb);
-    Py_XDECREF(rare->awaited_by);
     Py_XDECREF(rare->throw_exc);
     PyMem_Free(rare);
 }
@@ -45,6 +46,9 @@ fl_future_clear(FLFuture *self)
     fl_future_clear_callbacks(self);
     Py_CLEAR(self->dict);
     Py_CLEAR(self->result);
+#if FL_PY314
+    Py_CLEAR(self->awaited_by);
+#endif
     struct fl_future_rare *rare = self->rare;
     self->rare = NULL;
     if (rare != NULL) {
@@ -534,8 +538,12 @@ get_awaited_by(FLFuture *self, void *Py_UNUSED(closure))
     if (fl_future_check_initialised(self) < 0) {
         return NULL;
     }
-    PyObject *set = PySet_New(self->rare ? self->rare->awaited_by : NULL);
-    if (set == NULL || fl_future_add_waiting_tasks(self, set) < 0) {
+    PyObject *recorded = self->awaited_by;
+    bool several = recorded != NULL && PySet_CheckExact(recorded);
+    PyObject *set = PySet_New(several ? recorded : NULL);
+    if (set == NULL
+        || (recorded != NULL && !several && PySet_Add(set, recorded) < 0)
+        || fl_future_add_waiting_tasks(self, set) < 0) {
         Py_XDECREF(set);
         return NULL;
     }

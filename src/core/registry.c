@@ -195,23 +195,38 @@ fl_registry_list_tasks(fl_state *st)
 /* --- who awaits whom ------------------------------------------------------------ */
 
 #if FL_PY314
+/* Make room for several. */
+static FL_COLD int
+add_to_set(FLFuture *fut, PyObject *waiter)
+{
+    if (!PySet_CheckExact(fut->awaited_by)) {
+        PyObject *set = PySet_New(NULL);
+        if (set == NULL || PySet_Add(set, fut->awaited_by) < 0) {
+            Py_XDECREF(set);
+            return -1;
+        }
+        Py_SETREF(fut->awaited_by, set);
+    }
+    return PySet_Add(fut->awaited_by, waiter);
+}
+
+/* asyncio's rule: what is no future is ignored.  That it is no set is enough for
+   us to tell one waiter from several. */
 int
 fl_registry_add_awaited_by(fl_state *st, PyObject *fut, PyObject *waiter)
 {
     if (!PyObject_TypeCheck(fut, st->FutureType)) {
         return 0;
     }
-    struct fl_future_rare *rare = fl_future_rare((FLFuture *)fut);
-    if (rare == NULL) {
-        return -1;
+    FLFuture *self = (FLFuture *)fut;
+    if (self->awaited_by == waiter || PySet_CheckExact(waiter)) {
+        return 1;
     }
-    if (rare->awaited_by == NULL) {
-        rare->awaited_by = PySet_New(NULL);
-        if (rare->awaited_by == NULL) {
-            return -1;
-        }
+    if (FL_LIKELY(self->awaited_by == NULL)) {
+        self->awaited_by = Py_NewRef(waiter);
+        return 1;
     }
-    return PySet_Add(rare->awaited_by, waiter) < 0 ? -1 : 1;
+    return add_to_set(self, waiter) < 0 ? -1 : 1;
 }
 
 int
@@ -220,9 +235,12 @@ fl_registry_discard_awaited_by(fl_state *st, PyObject *fut, PyObject *waiter)
     if (!PyObject_TypeCheck(fut, st->FutureType)) {
         return 0;
     }
-    struct fl_future_rare *rare = ((FLFuture *)fut)->rare;
-    if (rare != NULL && rare->awaited_by != NULL
-        && PySet_Discard(rare->awaited_by, waiter) < 0) {
+    FLFuture *self = (FLFuture *)fut;
+    if (self->awaited_by == waiter) {
+        Py_CLEAR(self->awaited_by);
+    }
+    else if (self->awaited_by != NULL && PySet_CheckExact(self->awaited_by)
+             && PySet_Discard(self->awaited_by, waiter) < 0) {
         return -1;
     }
     return 1;

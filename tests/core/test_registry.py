@@ -470,6 +470,27 @@ def test_recording_who_awaits(loop: Loop, kind: Any) -> None:
     assert not future._asyncio_awaited_by
 
 
+@call_graph
+@pytest.mark.parametrize("kind", [asyncio.Future, fastloop.Future])
+def test_recording_that_several_await(loop: Loop, kind: Any) -> None:
+    future = kind(loop=loop)
+    waiters = [kind(loop=loop) for _ in range(3)]
+    for waiter in (*waiters, waiters[0]):
+        asyncio.future_add_to_awaited_by(future, waiter)
+    assert set(future._asyncio_awaited_by) == set(waiters)
+    for waiter in (waiters[1], waiters[0], waiters[1]):
+        asyncio.future_discard_from_awaited_by(future, waiter)
+    assert set(future._asyncio_awaited_by) == {waiters[2]}
+    asyncio.future_add_to_awaited_by(future, waiters[0])
+    assert set(future._asyncio_awaited_by) == {waiters[0], waiters[2]}
+    for function in (
+        asyncio.future_add_to_awaited_by,
+        asyncio.future_discard_from_awaited_by,
+    ):
+        with pytest.raises(TypeError):
+            function(future)  # type: ignore[call-arg]
+
+
 _GRAPHS = """
     async def leaf():
         await asyncio.sleep(100)
