@@ -508,10 +508,11 @@ loop_get_task_factory(FLLoop *self, PyObject *Py_UNUSED(ignored))
 
 /* --- state ------------------------------------------------------------------------- */
 
-PyDoc_STRVAR(run_doc,
-             "_run($self, before_sleep=None, /)\n--\n\n"
-             "Run turns until stop(); raise what ended the run.  before_sleep()\n"
-             "(or None) is called once, before the loop sleeps.");
+PyDoc_STRVAR(
+    run_doc,
+    "_run($self, before_sleep=None, /)\n--\n\n"
+    "Run turns until stop(); raise what ended the run.  before_sleep()\n"
+    "(or None) is called once, before the loop sleeps.");
 
 static PyObject *
 loop_run(FLLoop *self, PyObject *const *args, Py_ssize_t nargs)
@@ -527,8 +528,7 @@ loop_run(FLLoop *self, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     /* call_soon may have been set on the class since */
-    PyObject *before_sleep =
-        nargs == 0 || args[0] == Py_None ? NULL : args[0];
+    PyObject *before_sleep = nargs == 0 || args[0] == Py_None ? NULL : args[0];
     if (fl_loop_update_overrides(self) < 0
         || fl_loop_run(self, before_sleep) < 0) {
         return NULL;

@@ -87,7 +87,8 @@ typedef struct FLLoop {
     uint64_t fork_generation; /* st's when the loop was made */
     PyObject *running_handle; /* owned; in debug mode, the one that runs */
     PyObject *fatal; /* owned: exception to leave the run with, or NULL */
-    PyObject *before_sleep; /* borrowed, during a run: to be called once, before
+    PyObject
+        *before_sleep; /* borrowed, during a run: to be called once, before
                                the loop sleeps; NULL: nothing, or done */
 
     /* when to look outside again, see loop_run.c */

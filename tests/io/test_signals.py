@@ -630,19 +630,20 @@ def test_wakeup_descriptor_is_taken_for_the_first_sleep_only() -> None:
 @isolated
 def test_signal_right_before_the_first_sleep(loop_factory: LoopFactory) -> None:
     """It ends the sleep, wherever on the way there it comes."""
-    for _ in range(20):
-        loop = loop_factory()
-        handled: list[int] = []
+    handled: list[int] = []
+    loops: list[Any] = []
 
-        def handler(signum: int, frame: object) -> None:
-            handled.append(signum)
-            loop.call_soon_threadsafe(loop.stop)
+    def handler(signum: int, frame: object) -> None:
+        handled.append(signum)
+        loops[-1].call_soon_threadsafe(loops[-1].stop)
 
-        signal.signal(signal.SIGALRM, handler)
+    signal.signal(signal.SIGALRM, handler)
+    for count in range(1, 21):
+        loops.append(loop_factory())
         signal.setitimer(signal.ITIMER_REAL, 0.0002)
-        loop.run_forever()
-        assert handled == [signal.SIGALRM]
-        loop.close()
+        loops[-1].run_forever()
+        assert handled == [signal.SIGALRM] * count
+        loops[-1].close()
 
 
 @isolated
