@@ -9,6 +9,7 @@ list of their own and cost nothing to register.
 from __future__ import annotations
 
 import asyncio
+import collections.abc
 import gc
 import os
 import sys
@@ -54,10 +55,21 @@ def _hook_awaited_by() -> None:
             setattr(module, alias, record)
 
 
+def _hook_iscoroutine() -> None:
+    """Let asyncio.iscoroutine() tell quickly that a native future is none."""
+    coroutines: Any = asyncio.coroutines
+    kinds = getattr(coroutines, "_COROUTINE_TYPES", ())
+    coroutines._COROUTINE_TYPES = tuple(
+        _core.CoroutineKind() if kind is collections.abc.Coroutine else kind
+        for kind in kinds
+    )
+
+
 def hook() -> None:
     """Make asyncio's registries aware of native tasks; called once, at import."""
     for task_set in _asyncio_task_sets():
         task_set.__class__ = _TaskSet
+    _hook_iscoroutine()
     if sys.version_info >= (3, 14):
         _hook_awaited_by()
     if hasattr(os, "register_at_fork"):

@@ -1,4 +1,5 @@
 /* fastloop._core: creates the types in the order of the layers. */
+#include "core/coroutine_kind.h"
 #include "core/future.h"
 #include "core/handle.h"
 #include "core/registry.h"
@@ -144,6 +145,7 @@ module_exec(PyObject *module)
         || fl_handle_init_types(module) < 0 || fl_timer_init_types(module) < 0
         || fl_stop_iteration_init_types(module) < 0
         || fl_future_iter_init_types(module) < 0
+        || fl_coroutine_kind_init_types(module) < 0
         || fl_future_init_types(module) < 0 || fl_task_init_types(module) < 0
         || fl_prims_init(module) < 0 || fl_server_init_types(module) < 0
         || fl_io_init_types(module) < 0 || fl_loop_init_types(module) < 0) {

@@ -17,6 +17,7 @@
     FL_STATE_LOCK_TYPES(X)                                                    \
     X(AsCompletedType)                                                        \
     X(CoroType)                                                               \
+    X(CoroutineKindType)                                                      \
     X(FutureIterType)                                                         \
     X(FutureType)                                                             \
     X(GatheringFutureType)                                                    \
@@ -139,6 +140,7 @@
     X(ExceptionGroup, "builtins", "ExceptionGroup")                           \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
     X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")           \
+    X(abc_Coroutine, "collections.abc", "Coroutine")                          \
     X(asyncio_Future, "asyncio.futures", "Future")                            \
     X(asyncio_Task, "asyncio.tasks", "Task")                                  \
     X(asyncio_Handle, "asyncio.events", "Handle")                             \

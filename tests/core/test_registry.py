@@ -563,3 +563,30 @@ def test_the_call_graph_of_the_current_task(loop: Loop) -> None:
         assert "main" in (asyncio.format_call_graph() or "")
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("module", [asyncio, fastloop])
+def test_iscoroutine(loop: Loop, module: Any) -> None:
+    """Also of futures that are coroutines by their methods, and of other things."""
+
+    class Both(asyncio.Future):  # type: ignore[type-arg]
+        def send(self, value: object) -> None: ...
+        def throw(self, *args: Any) -> None: ...
+        def close(self) -> None: ...
+
+    class Rude:
+        @property
+        def __class__(self) -> Any:
+            raise ZeroDivisionError
+
+    async def coroutine() -> None: ...
+
+    coro = coroutine()
+    assert asyncio.iscoroutine(coro)
+    assert asyncio.iscoroutine(Both(loop=loop))
+    task = module.Task(coro, loop=loop)
+    for other in (task, module.Future(loop=loop), [], coroutine, loop, int):
+        assert not asyncio.iscoroutine(other)
+    loop.run_until_complete(task)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.iscoroutine(Rude())
