@@ -17,7 +17,7 @@
 #  define FL_NO_FREELISTS 1
 #endif
 
-#define FL_FREELIST_MAX 1024
+#define FL_FREELIST_MAX 8192
 
 struct fl_freelist {
     int count;

@@ -112,6 +112,119 @@ fl_heap_remove(struct fl_heap *heap, struct fl_heap_node *node)
     }
 }
 
+/* --- many at once ------------------------------------------------------------- */
+
+#ifdef FL_DEBUG
+#  define WORTH_SORTING 4u
+#  define FEW           2u
+#else
+#  define WORTH_SORTING 64u
+#  define FEW           12u
+#endif
+
+/* Count those up to `last` at and below i; looks only at these and at their
+   children, and at no more than about `limit`. */
+static uint32_t
+count_up_to(const struct fl_heap *heap, uint32_t i, double last,
+            uint32_t limit)
+{
+    if (heap->items[i].key > last) {
+        return 0;
+    }
+    uint32_t found = 1;
+    uint64_t first = (uint64_t)i * ARITY + 1;
+    for (uint64_t c = first; c < first + ARITY && c < heap->count; c++) {
+        if (found >= limit) {
+            break;
+        }
+        found += count_up_to(heap, (uint32_t)c, last, limit - found);
+    }
+    return found;
+}
+
+static void
+sort_few(struct fl_heap_item *items, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++) {
+        struct fl_heap_item item = items[i];
+        uint32_t k = i;
+        for (; k > 0 && before(&item, &items[k - 1]); k--) {
+            items[k] = items[k - 1];
+        }
+        items[k] = item;
+    }
+}
+
+/* Merge sort; spare has room for half of the items.  What is in order already, as
+   timers with equal delays are, costs a comparison. */
+static void
+sort(struct fl_heap_item *items, uint32_t n, struct fl_heap_item *spare)
+{
+    if (n <= FEW) {
+        sort_few(items, n);
+        return;
+    }
+    uint32_t half = n / 2;
+    sort(items, half, spare);
+    sort(items + half, n - half, spare);
+    if (before(&items[half - 1], &items[half])) {
+        return;
+    }
+    memcpy(spare, items, half * sizeof(*items));
+    uint32_t left = 0, right = half, to = 0;
+    while (left < half && right < n) {
+        items[to++] = before(&items[right], &spare[left]) ? items[right++]
+                                                          : spare[left++];
+    }
+    memcpy(items + to, spare + left, (half - left) * sizeof(*items));
+}
+
+static bool
+is_sorted(const struct fl_heap *heap)
+{
+    for (uint32_t i = 1; i < heap->count; i++) {
+        if (before(&heap->items[i], &heap->items[i - 1])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A sorted array is a heap: what is not taken need not be put in order again. */
+uint32_t
+fl_heap_sort_up_to(struct fl_heap *heap, double last)
+{
+    uint32_t half = heap->count / 2 + 1;
+    if (heap->count < WORTH_SORTING
+        || count_up_to(heap, 0, last, half) < half) {
+        return 0;
+    }
+    if (!is_sorted(heap)) {
+        size_t bytes = (size_t)half * sizeof(struct fl_heap_item);
+        struct fl_heap_item *spare = PyMem_Malloc(bytes);
+        if (spare == NULL) {
+            return 0; /* they can still leave one by one */
+        }
+        sort(heap->items, heap->count, spare);
+        PyMem_Free(spare);
+    }
+    uint32_t n = half;
+    while (n < heap->count && heap->items[n].key <= last) {
+        n++;
+    }
+    return n;
+}
+
+void
+fl_heap_drop_first(struct fl_heap *heap, uint32_t n)
+{
+    FL_ASSERT(n <= heap->count);
+    heap->count -= n;
+    for (uint32_t i = 0; i < heap->count; i++) {
+        place(heap, i, heap->items[i + n]);
+    }
+}
+
 void
 fl_heap_free(struct fl_heap *heap)
 {

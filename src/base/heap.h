@@ -35,6 +35,14 @@ int fl_heap_push(struct fl_heap *heap, struct fl_heap_node *node, double key);
 /* The node must be in the heap. */
 void fl_heap_remove(struct fl_heap *heap, struct fl_heap_node *node);
 
+/* If most of the elements have keys up to `last`, sort all: the array is then in
+   order, and those come first.  How many they are; 0: too few to be worth it.
+
+   The nodes do not know their places until fl_heap_drop_first() has been called,
+   which forgets the first n; these the caller has taken. */
+uint32_t fl_heap_sort_up_to(struct fl_heap *heap, double last);
+void fl_heap_drop_first(struct fl_heap *heap, uint32_t n);
+
 void fl_heap_free(struct fl_heap *heap);
 
 /* Does every parent come before its children, and does every node know its
@@ -52,6 +60,15 @@ static inline double
 fl_heap_first_key(const struct fl_heap *heap)
 {
     return heap->items[0].key;
+}
+
+/* Let the i-th go, after fl_heap_sort_up_to(). */
+static inline struct fl_heap_node *
+fl_heap_take(struct fl_heap *heap, uint32_t i)
+{
+    struct fl_heap_node *node = heap->items[i].node;
+    node->index = FL_HEAP_OUT;
+    return node;
 }
 
 static inline struct fl_heap_node *

@@ -54,7 +54,8 @@ typedef struct FLFuture {
     PyObject *loop;   /* owned; NULL until __init__ */
     PyObject *result; /* owned; the exception if failed */
 #if FL_PY314
-    PyObject *awaited_by; /* owned; who asyncio's gather() and others say waits:
+    PyObject
+        *awaited_by; /* owned; who asyncio's gather() and others say waits:
                              one waiter, a set of several, or NULL */
 #endif
     struct fl_callback first;

@@ -79,11 +79,35 @@ fl_timer_new_native(FLLoop *loop, double now, double when, PyMethodDef *method,
     return self;
 }
 
+/* Move the first n, which are in order, to the ready ring. */
+static int
+fire_many(FLLoop *loop, uint32_t n)
+{
+    uint32_t i = 0;
+    while (i < n) {
+        FLTimer *timer = fl_timer_of_node(loop->timers.items[i].node);
+        if (fl_ring_push(&loop->ready, (uintptr_t)timer | FL_READY_HANDLE)
+            < 0) {
+            break;
+        }
+        fl_heap_take(&loop->timers, i++);
+    }
+    fl_heap_drop_first(&loop->timers, i);
+    return i < n ? -1 : 0;
+}
+
 /* HOT */
 int
 fl_timers_fire(FLLoop *loop, double now)
 {
     struct fl_heap *timers = &loop->timers;
+    if (fl_heap_empty(timers) || fl_heap_first_key(timers) > now) {
+        return 0;
+    }
+    uint32_t many = fl_heap_sort_up_to(timers, now);
+    if (many > 0) {
+        return fire_many(loop, many);
+    }
     while (!fl_heap_empty(timers) && fl_heap_first_key(timers) <= now) {
         struct fl_heap_node *node = fl_heap_first(timers);
         fl_heap_remove(timers, node);

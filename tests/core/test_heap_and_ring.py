@@ -5,6 +5,7 @@ The model is asyncio's turn in a dozen lines: what is ready, then what is due.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import random
@@ -133,6 +134,46 @@ def test_random_schedule(loop: Loop, seed: int) -> None:
     log = log_of_loop(loop, seed, TURNS, distinct)
     assert log == log_of_model(seed, TURNS, distinct)
     assert len(log) > 10
+
+
+@seeds
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.9, 1.0])
+@pytest.mark.parametrize("count", [3, 40, 200, 3000])
+def test_many_due_at_once(
+    fast_loop: fastloop.Loop, seed: int, count: int, share: float
+) -> None:
+    """In the order of their deadlines, then of scheduling; others stay as they are."""
+    rng = random.Random(seed)
+    runs: list[tuple[float, int]] = []
+    kept: list[asyncio.TimerHandle] = []
+    far = fast_loop.time() + 10_000
+
+    def schedule(names: range) -> list[tuple[float, int]]:
+        due = []
+        for name in names:
+            place = rng.choice([rng.random(), rng.randrange(5), name / 1e6])
+            is_due = rng.random() < share
+            when = (PAST if is_due else far) + place
+            handle = fast_loop.call_at(when, runs.append, (when, name))
+            if rng.random() < 0.1:
+                handle.cancel()
+            elif is_due:
+                due.append((when, name))
+            else:
+                kept.append(handle)
+        return sorted(due)
+
+    for first in range(0, 3 * count, count):
+        expected = schedule(range(first, first + count))
+        run_once(fast_loop)
+        assert runs == expected
+        runs.clear()
+        rng.shuffle(kept)
+        for handle in kept[len(kept) // 2 :]:
+            assert handle._scheduled  # type: ignore[attr-defined]
+            handle.cancel()
+            assert not handle._scheduled  # type: ignore[attr-defined]
+        del kept[len(kept) // 2 :]
 
 
 @seeds
