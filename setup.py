@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -25,9 +26,12 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
 LIBUV_MINIMUM = "1.44"
+# what the benchmarks take from the tests: the way to start a server, a certificate
+FROM_TESTS = ("tests/postgres.py", "tests/io/certs/localhost.pem")
 
 PACKAGES = {
     "libuv": "libuv1-dev (Debian), libuv-devel (Fedora), libuv-dev (Alpine), "
@@ -236,6 +240,27 @@ class BuildExt(build_ext):
             raise CompileError(f"{source} does not compile")
 
 
+class BuildPy(build_py):
+    """Puts the benchmarks into the package, for `python -m fastloop bench`.
+
+    As a folder to run them from: they are no part of fastloop, see benchmarks/place.py.
+    A checkout has them beside the package.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        suite = Path(self.build_lib, "fastloop", "_suite")
+        shutil.rmtree(suite, ignore_errors=True)
+        sources = [*root.glob("benchmarks/**/*.*"), *map(root.joinpath, FROM_TESTS)]
+        for source in sources:
+            if source.suffix in (".py", ".c", ".json", ".pem"):
+                target = suite / source.relative_to(root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
+
+
 check()
 root = Path(__file__).parent
 cflags, ldflags = compile_flags()
@@ -255,5 +280,5 @@ setup(
             extra_link_args=ldflags,
         )
     ],
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
 )

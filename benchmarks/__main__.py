@@ -11,21 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from . import machine, native, picture, report, results, runner
+from .place import BUILD
 from .subjects import FLOOR, SUBJECTS
 from .workload import Served, Workload
 from .workloads import FAMILIES, WORKLOADS
 
-LAST = native.BUILD / "last.json"  # what the last run said, whether saved or not
+LAST = BUILD / "last.json"  # what the last run said, whether saved or not
 
 
 def words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
-def arguments(argv: list[str]) -> argparse.Namespace:
+def arguments(argv: list[str], prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description="Time fastloop and other event loops, interleaved.",
+        prog=prog,
+        description="Time fastloop and other event loops, interleaved.  "
+        "`pip install 'fastloop[bench]'` brings the others; a C compiler is needed "
+        "for what has servers, OpenSSL's headers for TLS.",
     )
     add = parser.add_argument
     add(
@@ -81,13 +84,27 @@ def select(patterns: list[str]) -> list[Workload]:
     ]
 
 
-def compile_programs(workloads: list[Workload], floor: list[str]) -> None:
-    """So that nothing is compiled while something else is measured."""
+def can_be_measured(
+    workloads: list[Workload], floor: list[str], left_out: dict[str, str]
+) -> tuple[list[Workload], list[str]]:
+    """Compile all now, so that nothing is while something else is measured.
+
+    What cannot be compiled here is left out, and named.
+    """
     if any(isinstance(workload, Served) for workload in workloads):
-        native.load()
+        try:
+            native.load()
+        except native.CannotCompileError as exc:
+            left_out["all that has servers"] = str(exc)
+            workloads = [w for w in workloads if not isinstance(w, Served)]
     if floor:
-        native.bare()
-        native.floor()
+        try:
+            native.bare()
+            native.floor()
+        except native.CannotCompileError as exc:
+            left_out[FLOOR] = str(exc)
+            floor = []
+    return workloads, floor
 
 
 def list_workloads(workloads: list[Workload]) -> None:
@@ -140,8 +157,8 @@ def write(folder: Path, runs: dict[str, Any]) -> None:
     print(f"written: {folder / 'benchmarks.md'}, {', '.join(pictures) or 'no picture'}")
 
 
-def main(argv: list[str]) -> int:
-    options = arguments(argv)
+def main(argv: list[str], prog: str = "python -m benchmarks") -> int:
+    options = arguments(argv, prog)
     if options.list:
         list_workloads(options.workloads)
         return 0
@@ -150,18 +167,15 @@ def main(argv: list[str]) -> int:
         return 0
     names = options.subjects or list(SUBJECTS)
     here = runner.find_subjects([name for name in names if name != FLOOR])
+    floor = [FLOOR] if not options.subjects or FLOOR in options.subjects else []
+    workloads, floor = can_be_measured(options.workloads, floor, here.left_out)
     for name, reason in here.left_out.items():
         print(f"left out: {name} ({reason})")
-    if not here.subjects:
-        return 1
-    floor = [FLOOR] if not options.subjects or FLOOR in options.subjects else []
-    try:
-        compile_programs(options.workloads, floor)
-    except native.CannotCompileError as exc:
-        print(exc, file=sys.stderr)
+    if not here.subjects or not workloads:
+        print("nothing is left to measure", file=sys.stderr)
         return 1
     plan = runner.Plan(
-        options.workloads, here.subjects + floor, options.rounds, options.seconds
+        workloads, here.subjects + floor, options.rounds, options.seconds
     )
     run = {
         "date": datetime.date.today().isoformat(),
@@ -174,9 +188,7 @@ def main(argv: list[str]) -> int:
     }
     if options.note:
         run["note"] = options.note
-    run["rows"] = results.rows(
-        options.workloads, runner.run(plan, Screen(plan.count()))
-    )
+    run["rows"] = results.rows(workloads, runner.run(plan, Screen(plan.count())))
     print("\n\n" + report.table(run))
     results.write(LAST, run)
     if options.save:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from . import machine, native
-from .subjects import ROOT
+from .place import ROOT
 from .workload import Loop, Timed
 from .workloads import find
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from . import native
+from .place import BUILD, ROOT, environment
 from .subjects import FLOOR, SUBJECTS
 from .workload import Held, Served, Timed, Workload
 
-ROOT = Path(__file__).resolve().parent.parent
 SHORT = 0.1  # seconds of a measurement: it is only to see that all works
 
 
@@ -114,8 +114,7 @@ def child(subject: str, workload: Workload, seconds: float, peer: str = "") -> A
         "core": SERVER_CORE,
     }
     command = [sys.executable, "-m", "benchmarks.child", json.dumps(request)]
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    with running(command, env=environment) as process:
+    with running(command, env={**environment(), "PYTHONHASHSEED": "0"}) as process:
         yield process
 
 
@@ -141,7 +140,7 @@ def server(
                 os.rmdir(os.path.dirname(address))
         return
     assert workload.floor is not None
-    path = native.BUILD / "socket"
+    path = BUILD / "socket"
     path.unlink(missing_ok=True)
     command = [str(native.floor()), workload.floor, str(path)]
     with running(pinned(SERVER_CORE, command)) as process:

@@ -1,4 +1,4 @@
-"""The programs in C: compiled when first needed, into build/benchmarks."""
+"""The programs in C: compiled when first needed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-BUILD = HERE.parent / "build" / "benchmarks"
+from .place import BUILD, HERE
 
 
 class CannotCompileError(Exception):
@@ -38,12 +37,21 @@ def compile_c(source: str, program: str, *options: str) -> Path:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-    except OSError as exc:
-        raise CannotCompileError(str(exc)) from None
+    except OSError:
+        raise CannotCompileError(
+            f"it takes a C compiler, and there is no {command[0]}: install gcc or "
+            "clang, or name yours in the variable CC"
+        ) from None
     if done.returncode != 0:
-        raise CannotCompileError(f"{source} does not compile:\n{done.stdout}")
+        raise CannotCompileError(f"{source} does not compile: {reason(done.stdout)}")
     partial.replace(target)  # others may be starting it
     return target
+
+
+def reason(said: str) -> str:
+    """The first error of a compiler: a header or a library is not there, mostly."""
+    errors = [line for line in said.splitlines() if "error" in line or "cannot" in line]
+    return (errors or said.splitlines() or ["silently"])[0].strip()
 
 
 @functools.cache

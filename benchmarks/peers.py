@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import native
-from .measure import LOAD_CORE, ROOT, first_line, pinned, running
+from .measure import LOAD_CORE, first_line, pinned, running
+from .place import ROOT
 
 DSN = "FASTLOOP_TEST_PG_DSN"
 

@@ -121,6 +121,7 @@ def read(path: Path) -> dict[str, Record]:
 
 
 def write(path: Path, what: Record) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(what, indent=1) + "\n")
 
 

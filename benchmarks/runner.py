@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from . import subjects
 from .measure import Measurement, can, measure
 from .peers import PEERS
+from .place import ROOT, environment
 from .workload import Timed, Workload
 
 Results = dict[str, dict[str, list[Measurement]]]  # by workload and subject
@@ -71,7 +72,8 @@ def find_subjects(names: Sequence[str]) -> Here:
             [sys.executable, "-c", code],
             capture_output=True,
             text=True,
-            cwd=subjects.ROOT,
+            cwd=ROOT,
+            env=environment(),
         )
         if done.returncode:
             lines = done.stderr.strip().splitlines()

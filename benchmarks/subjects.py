@@ -11,11 +11,9 @@ import importlib.metadata
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-ROOT = Path(__file__).resolve().parent.parent
 FLOOR = "floor"
 REFERENCE = "uvloop"  # ratios are to this one
 

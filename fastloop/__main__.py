@@ -1,5 +1,7 @@
 """python -m fastloop: run a program, a module, code, or an async REPL on fastloop.
 
+`python -m fastloop bench` measures it and others, unless a file of that name is there.
+
 The program is run as python itself would: its arguments, ``__main__``, exit code and
 traceback are the same.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import importlib
 import importlib.machinery
 import importlib.util
 import io
@@ -21,7 +24,9 @@ from typing import Any
 
 import fastloop
 
-_USAGE = "python -m fastloop [--no-patch] [-m module | -c code | script] [argument ...]"
+_USAGE = """\
+python -m fastloop [--no-patch] [-m module | -c code | script] [argument ...]
+       python -m fastloop bench [--help]"""
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -30,7 +35,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         usage=_USAGE,
         description="Run an asyncio program on fastloop, unchanged.",
         epilog="With neither program, module nor code: an async REPL, as "
-        "`python -m asyncio` is.",
+        "`python -m asyncio` is.  bench times fastloop and other event loops; a file "
+        "of that name in the current folder is run instead.",
         allow_abbrev=False,
     )
     version = f"fastloop {fastloop.__version__}, libuv {fastloop.libuv_version()}"
@@ -138,6 +144,36 @@ def _run_repl() -> None:
     runpy.run_module("asyncio", run_name="__main__", alter_sys=True)
 
 
+# --- the benchmarks -------------------------------------------------------------------
+
+
+def _is_bench(argv: Sequence[str]) -> bool:
+    """A script named bench is run as any other: only where there is none."""
+    return argv[:1] == ["bench"] and not os.path.exists("bench")
+
+
+def _find_suite() -> str | None:
+    """The folder to run the benchmarks from: an installation's, or the checkout."""
+    package = os.path.dirname(os.path.abspath(fastloop.__file__))
+    for folder in (os.path.join(package, "_suite"), os.path.dirname(package)):
+        if os.path.isfile(os.path.join(folder, "benchmarks", "load.c")):
+            return folder
+    return None
+
+
+def _bench(arguments: list[str]) -> int:
+    suite = _find_suite()
+    if suite is None:
+        print("this installation of fastloop has no benchmarks", file=sys.stderr)
+        return 1
+    sys.path.insert(0, suite)
+    main: Callable[..., int] = importlib.import_module("benchmarks.__main__").main
+    try:
+        return main(arguments, prog="python -m fastloop bench")
+    except KeyboardInterrupt:
+        return 130
+
+
 # --- as if python itself had run it ---------------------------------------------------
 
 _OWN_FILES = (__file__, runpy.__file__, "<frozen runpy>")
@@ -189,6 +225,8 @@ def _call(run: Callable[..., None], *arguments: Any) -> None:
 
 def main() -> None:
     """Do as the command line says."""
+    if _is_bench(sys.argv[1:]):
+        sys.exit(_bench(sys.argv[2:]))
     options = _parse(sys.argv[1:])
     fastloop.install(primitives=not options.no_patch)
     if options.code is not None:

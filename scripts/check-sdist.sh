@@ -41,17 +41,29 @@ built = set(zipfile.ZipFile(wheel).namelist())
 strange = {
     name
     for name in built
-    if not name.startswith(("fastloop/", "fastloop-")) or name.endswith((".c", ".h"))
+    if not name.startswith(("fastloop/", "fastloop-"))
+    or (name.endswith((".c", ".h")) and not name.startswith("fastloop/_suite/"))
 }
 assert not strange, f"in the wheel: {sorted(strange)}"
-assert {"fastloop/_core.pyi", "fastloop/py.typed"} <= built, sorted(built)
+needed = {
+    "fastloop/_core.pyi",
+    "fastloop/py.typed",
+    "fastloop/_suite/benchmarks/load.c",
+    "fastloop/_suite/benchmarks/workloads/tasks.py",
+    "fastloop/_suite/tests/postgres.py",
+}
+assert needed <= built, f"not in the wheel: {sorted(needed - built)}"
 assert any(name.startswith("fastloop/_core.") and name.endswith(".so") for name in built)
 END
 "$run" -m pip -q install --no-index fastloop-*.whl
 "$run" -c '
-import asyncio, fastloop
+import asyncio, os, subprocess, sys, fastloop
 async def main():
     return type(asyncio.get_running_loop()), await asyncio.sleep(0.01, 42)
 assert fastloop.run(main()) == (fastloop.Loop, 42)
+assert not os.path.exists("bench")
+command = [sys.executable, "-m", "fastloop", "bench", "--quick", "--only", "spawn"]
+done = subprocess.run(command, capture_output=True, text=True)
+assert "task made and awaited" in done.stdout, done.stdout + done.stderr
 print("the wheel works:", fastloop.__version__, "from", fastloop.__file__.partition("/venv/")[2])
 '

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,23 +13,29 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SUBJECTS = ["asyncio", "fastloop"]
+MOMENT = ("--quick", "--seconds", "0.01", "--subjects", ",".join(SUBJECTS))
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="the load uses epoll"
 )
 
 
-def bench(*options: str) -> subprocess.CompletedProcess[str]:
+def bench(
+    *options: str, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
 
 
 def measure(folder: Path, *workloads: str) -> dict[str, dict[str, dict[str, float]]]:
     """Measure for a moment; return the results by workload and subject."""
-    done = bench(
-        *("--quick", "--seconds", "0.01", "--subjects", ",".join(SUBJECTS)),
-        *("--only", ",".join(workloads), "--save", str(folder)),
-    )
+    done = bench(*MOMENT, "--only", ",".join(workloads), "--save", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = json.loads((folder / "benchmarks.json").read_text()).values()
     assert [row["name"] for row in run["rows"]] == list(workloads)
@@ -59,6 +67,52 @@ def test_what_cannot_be_measured_is_no_failure() -> None:
 def test_unknown_names_are_errors() -> None:
     assert "no subject" in bench("--subjects", "nonsense").stderr
     assert "no workload" in bench("--only", "nonsense").stderr
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The suite as a wheel has it: away from the checkout, in a folder of its own."""
+    folder = tmp_path / "_suite"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=ignored)
+    return folder
+
+
+def test_installed(installed: Path, tmp_path: Path) -> None:
+    """What it compiles, and the last results, go to the user's cache."""
+    cache = tmp_path / "cache"
+    done = bench(
+        *(*MOMENT, "--only", "spawn,tcp_64_1"),
+        cwd=installed,
+        PYTHONPATH=str(ROOT),
+        PYTHONDONTWRITEBYTECODE="1",
+        XDG_CACHE_HOME=str(cache),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "task made and awaited" in done.stdout
+    names = {path.name.partition("-")[0] for path in cache.rglob("*")}
+    assert {"load", "last.json"} <= names
+    assert [path.name for path in installed.iterdir()] == ["benchmarks"]
+
+
+def test_no_compiler(installed: Path, tmp_path: Path) -> None:
+    """What needs no program in C is measured all the same."""
+    surroundings = {
+        "PYTHONPATH": str(ROOT),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "CC": "no-such-compiler",
+    }
+    only = (*MOMENT, "--only", "spawn,tcp_64_1")
+    done = bench(*only, cwd=installed, **surroundings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (told,) = (line for line in done.stdout.splitlines() if "left out" in line)
+    assert "servers" in told
+    assert "no no-such-compiler: install gcc" in told
+    assert "task made and awaited" in done.stdout
+    assert "TCP" not in done.stdout
+    done = bench(*MOMENT, "--only", "tcp_64_1", cwd=installed, **surroundings)
+    assert done.returncode == 1
+    assert "nothing is left to measure" in done.stderr
 
 
 def test_list() -> None:

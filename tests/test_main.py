@@ -180,3 +180,39 @@ asyncio.gather is __import__("fastloop").gather
     assert "'fastloop.loop'" in text
     assert "'slept'" in text
     assert "True" in text
+
+
+# --- bench ----------------------------------------------------------------------------
+
+
+def test_bench(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "fastloop", "bench", "--list"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert " call_soon " in result.stdout
+    assert "python -m fastloop bench" in on_fastloop("bench", "--help").stdout
+    assert on_fastloop("bench", "--only", "nonsense").returncode == 2
+
+
+@pytest.mark.parametrize("words", [["bench"], ["--", "bench"], ["--no-patch", "bench"]])
+def test_script_that_is_named_bench(tmp_path: Path, words: list[str]) -> None:
+    """A file of that name goes before the command."""
+    command = [sys.executable, "-m", "fastloop", *words, "--list"]
+    run = {
+        "cwd": tmp_path,
+        "env": {**os.environ, "PYTHONPATH": str(ROOT)},
+        "capture_output": True,
+        "text": True,
+    }
+    if words != ["bench"]:
+        result = subprocess.run(command, **run)  # type: ignore[call-overload]
+        assert result.returncode == 2
+        assert "can't open file" in result.stderr
+    (tmp_path / "bench").write_text("import sys; print(sys.argv)")
+    result = subprocess.run(command, **run)  # type: ignore[call-overload]
+    assert (result.stdout, result.stderr) == ("['bench', '--list']\n", "")
