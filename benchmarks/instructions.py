@@ -6,22 +6,28 @@ lengths, is what one operation takes: all else cancels out.  Hashes are not rand
 the clock is one of ours (clock.c), so that two runs give the same.
 
 The counts on file (instructions.json) are compared with: more than 3% up is an error.
-They hold for one build of Python, one compiler and one libuv, which the file names;
-with others, counts are shown and not judged.  `--record` puts the present ones on file.
+They hold for what the file names: one build of Python, one compiler, one libuv.  With
+another build of Python that the same compiler made the extension for, only the
+extension's own instructions are judged; with another compiler or other flags, and for
+an extension that is no release build, nothing is.  `--record` puts the present counts
+of all operations on file.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import inspect
 import json
 import os
+import platform
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +44,7 @@ FILE = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.03
 LENGTHS = (200, 1200)  # operations
 
+Build = dict[str, str]
 Counts = dict[str, int]  # "all", and "own": those in fastloop's extension itself
 
 
@@ -222,23 +229,52 @@ def measure(name: str) -> Counts:
 # --- comparing ------------------------------------------------------------------------
 
 
-def build() -> str:
+def build() -> Build:
     """All that counts depend on, beside our code."""
     facts = machine.describe()
-    names = ("python", "build", "python compiler", "compiler", "libuv")
-    return "; ".join(facts[name] for name in names)
+    names = ("python", "build", "python compiler", "libuv", "compiler")
+    flags = f"{sysconfig.get_config_var('CFLAGS')} {os.environ.get('CFLAGS', '')}"
+    return {
+        **{name: facts[name] for name in names},
+        "libc": native.libc(),
+        "flags": hashlib.sha256(flags.encode()).hexdigest()[:12],
+        "architecture": platform.machine(),
+    }
 
 
-def judge(name: str, now: Counts, before: Counts | None) -> tuple[str, bool]:
-    """A line, and whether it is an error."""
+OWN = ("compiler", "flags", "architecture")  # what the extension's own depend on
+
+
+def comparable(now: Build, before: Build) -> str | None:
+    """Which of the counts can be compared: "all", "own", or none."""
+    if now == before:
+        return "all"
+    same = all(now[name] == before.get(name) for name in OWN)
+    return "own" if same else None
+
+
+def mode() -> str:
+    """How the extension was compiled, as far as it costs instructions."""
+    from fastloop import _core
+
+    code = Path(_core.__file__).read_bytes()
+    marks = {"debug": b"__assert_fail", "sanitize": b"__asan_", "coverage": b"__gcov_"}
+    return " ".join(name for name, mark in marks.items() if mark in code) or "release"
+
+
+def judge(
+    name: str, now: Counts, before: Counts | None, what: str | None = "all"
+) -> tuple[str, bool]:
+    """A line, and whether it is an error; `what` of the counts can be compared."""
     title = f"{OPERATIONS[name].title} ({name})"
     line = f"{title:55} {now['all']:7,} {now['own']:7,}"
-    if before is None:
+    if before is None or what is None:
         return line, False
-    change = now["all"] / before["all"] - 1
+    change = now[what] / before[what] - 1
     line += f"  {change:+7.1%}"
     if change > TOLERANCE:
-        return f"{line}  TOO MANY: {before['all']:,} on file", True
+        own = "own, " if what == "own" else ""
+        return f"{line}  TOO MANY: {own}{before[what]:,} on file", True
     return line, False
 
 
@@ -263,30 +299,44 @@ def main(argv: Sequence[str]) -> int:
         run(options.run[0], int(options.run[1]))
     if shutil.which("valgrind") is None:
         sys.exit("missing: valgrind")
+    if mode() != "release" and options.record:
+        sys.exit(f"not recorded: the extension is built for {mode()}")
     version = "{}.{}".format(*sys.version_info[:2])
-    kept = json.loads(FILE.read_text()) if FILE.exists() else {}
-    record = kept.get(version, {"build": build(), "counts": {}})
-    same = record["build"] == build()
+    kept: dict[str, Any] = json.loads(FILE.read_text()) if FILE.exists() else {}
+    now = build()
+    record = kept.get(version, {"build": {}, "counts": {}})
+    what = comparable(now, record["build"]) if mode() == "release" else None
     print(f"{'instructions of one':55} {'all':>7} {'own':>7}")
     names = options.operations or list(OPERATIONS)
     start(names[0], 2)  # so that all bytecode is written before anything is counted
     counts = {}
     failed = False
     with ThreadPoolExecutor(options.j) as pool:
-        for name, now in zip(names, pool.map(measure, names), strict=True):
-            counts[name] = now
-            line, worse = judge(name, now, record["counts"].get(name))
+        for name, found in zip(names, pool.map(measure, names), strict=True):
+            counts[name] = found
+            line, worse = judge(name, found, record["counts"].get(name), what)
             print(line, flush=True)
             failed |= worse
     if options.record:
-        merged = {**(record["counts"] if same else {}), **counts}
-        kept[version] = {"build": build(), "counts": merged}
+        merged = {**(record["counts"] if now == record["build"] else {}), **counts}
+        kept[version] = {"build": now, "counts": merged}
         FILE.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
         return 0
-    if not same:
-        print(f"not judged: on file for {record['build']}; this is {build()}")
-        return 0
+    print(verdict(what, now, record["build"]))
     return failed
+
+
+def verdict(what: str | None, now: Build, before: Build) -> str:
+    """What the counts were compared with."""
+    if what == "all":
+        return "compared with those on file"
+    if mode() != "release":
+        return f"not judged: the extension is built for {mode()}"
+    if not before:
+        return f"not judged: none on file for Python {now['python']}"
+    other = ", ".join(name for name in now if now[name] != before.get(name))
+    judged = "only our own are judged" if what else "not judged"
+    return f"{judged}: those on file are of another {other}"
 
 
 if __name__ == "__main__":

@@ -140,6 +140,37 @@ def test_instructions_are_compared() -> None:
     assert "+3.1%" in line
 
 
+@pytest.mark.usefixtures("from_root")
+def test_instructions_of_other_builds() -> None:
+    """Nobody is told of a change that is another compiler's."""
+    from benchmarks import instructions
+
+    here = instructions.build()
+    assert instructions.comparable(here, here) == "all"
+    assert instructions.comparable(here, {**here, "python": "3.99.0"}) == "own"
+    assert instructions.comparable(here, {**here, "compiler": "cc 99"}) is None
+    assert instructions.comparable(here, {**here, "flags": "-O9"}) is None
+    assert instructions.comparable(here, {}) is None
+    before = {"all": 1000, "own": 100}
+    now = {"all": 2000, "own": 100}
+    assert not instructions.judge("spawn", now, before, "own")[1]
+    assert not instructions.judge("spawn", now, before, None)[1]
+    line, failed = instructions.judge("spawn", {"all": 1, "own": 104}, before, "own")
+    assert failed
+    assert "own, 100 on file" in line
+
+
+@pytest.mark.usefixtures("from_root")
+def test_instructions_on_file_are_of_release_builds() -> None:
+    from benchmarks import instructions
+
+    kept = json.loads(instructions.FILE.read_text())
+    for record in kept.values():
+        assert set(record["build"]) == set(instructions.build())
+        assert set(record["counts"]) == set(instructions.OPERATIONS)
+    assert instructions.mode() in ("release", "debug", "coverage", "sanitize")
+
+
 CALLGRIND = """\
 positions: line
 events: Ir
