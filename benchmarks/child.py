@@ -65,7 +65,8 @@ def rate(workload: Timed, loop: Loop | None, seconds: float, *extra: Any) -> flo
     """Operations per second: the median of some batches."""
     began = time.perf_counter()
     took = batch(workload, loop, 1, *extra)  # import, compile, warm up
-    if time.perf_counter() - began > 4 * seconds:  # once has to do
+    if workload.rounds == 1 and time.perf_counter() - began > 4 * seconds:
+        # it takes long, however little is measured: once has to do
         return workload.each / took
     n = 1
     took = batch(workload, loop, n, *extra)

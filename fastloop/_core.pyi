@@ -712,9 +712,12 @@ def as_completed(
     fs: Iterable[asyncio.Future[_T] | Awaitable[_T]], *, timeout: float | None = None
 ) -> _AsCompletedIterator[_T]: ...
 
+@final
 class CoroutineKind:
     def __instancecheck__(self, instance: object, /) -> bool: ...
     def __subclasscheck__(self, subclass: type, /) -> bool: ...
+
+coroutine_kind: CoroutineKind
 
 # --- functions ------------------------------------------------------------------------
 

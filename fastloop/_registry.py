@@ -60,7 +60,7 @@ def _hook_iscoroutine() -> None:
     coroutines: Any = asyncio.coroutines
     kinds = getattr(coroutines, "_COROUTINE_TYPES", ())
     coroutines._COROUTINE_TYPES = tuple(
-        _core.CoroutineKind() if kind is collections.abc.Coroutine else kind
+        _core.coroutine_kind if kind is collections.abc.Coroutine else kind
         for kind in kinds
     )
 

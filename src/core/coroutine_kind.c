@@ -46,8 +46,7 @@ kind_dealloc(PyObject *self)
 }
 
 PyDoc_STRVAR(kind_doc,
-             "CoroutineKind()\n--\n\n"
-             "What isinstance() takes for collections.abc.Coroutine, "
+             "What isinstance() takes for collections.abc.Coroutine: "
              "quicker to say no to\nnative futures.");
 
 static PyMethodDef kind_methods[] = {
@@ -68,8 +67,8 @@ static PyType_Slot kind_slots[] = {
 static PyType_Spec kind_spec = {
     .name = "fastloop._core.CoroutineKind",
     .basicsize = sizeof(PyObject),
-    .flags =
-        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = kind_slots,
 };
 
@@ -77,5 +76,13 @@ int
 fl_coroutine_kind_init_types(PyObject *module)
 {
     fl_state *st = fl_state_of_module(module);
-    return fl_state_add_type(module, &st->CoroutineKindType, &kind_spec, NULL);
+    if (fl_state_add_type(module, &st->CoroutineKindType, &kind_spec, NULL)
+        < 0) {
+        return -1;
+    }
+    PyTypeObject *type = st->CoroutineKindType;
+    PyObject *kind = type->tp_alloc(type, 0);
+    int status = PyModule_AddObjectRef(module, "coroutine_kind", kind);
+    Py_XDECREF(kind);
+    return status;
 }
