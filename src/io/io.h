@@ -18,7 +18,6 @@ struct fl_io {
     char *spare; /* owned; see tls_buffer.h */
     size_t spare_size;
     struct fl_peers *peers; /* owned; see sockaddr.h; NULL: none yet */
-    PyObject *incoming;     /* owned; bytes a read under way fills */
 };
 
 /* NULL with an exception if it cannot be made. */

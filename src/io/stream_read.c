@@ -1,5 +1,9 @@
 /* Reading: from the socket into the protocol.
 
+   libuv says when there is something; that it asks for a buffer first is refused, so
+   that the read is ours: recv() costs less than the read() that libuv uses, and a
+   protocol is called where it may close the transport.
+
    A Protocol gets a bytes object of the right size, copied out of one buffer that
    all streams of the loop share; the kernel fills it without the GIL if nothing
    has needed the GIL yet.  A connection that has just received much is expected to
@@ -8,78 +12,46 @@
 #include "base/errors.h"
 #include "io/transport.h"
 
+#include <errno.h>
+
 #define LARGE_READ (32 * 1024)
+/* As long as the kernel has more, read so often before others get their turn. */
+#define READS_MAX 32
 
 /* --- buffers ----------------------------------------------------------------- */
 
-/* Ask a BufferedProtocol for its buffer; on failure leave buf empty.
-
-   Beware: the protocol may pause or close the transport here, and libuv does not
-   allow uv_read_stop() inside alloc_cb: read_cb does it. */
-static void
-get_buffer(FLTransport *t, uv_buf_t *buf)
+/* A BufferedProtocol's buffer; 0, or -1 with an exception. */
+static int
+get_buffer(FLTransport *t, Py_buffer *view)
 {
-    fl_loop_take_gil(t->loop);
-    t->in_alloc = true;
     PyObject *size = PyLong_FromLong(-1);
     PyObject *buffer =
         size == NULL ? NULL
                      : fl_transport_call(t, t->loop->st->str.get_buffer, size);
     Py_XDECREF(size);
-    if (buffer != NULL && t->protocol != NULL
-        && PyObject_GetBuffer(buffer, &t->buffer, PyBUF_WRITABLE) == 0) {
-        if (t->buffer.len > 0) {
-            buf->base = t->buffer.buf;
-            buf->len = (size_t)t->buffer.len;
-        }
-        else {
-            PyBuffer_Release(&t->buffer);
-            PyErr_SetString(PyExc_RuntimeError,
-                            "get_buffer() returned an empty buffer");
-        }
+    if (buffer == NULL) {
+        return -1;
     }
-    Py_XDECREF(buffer);
-    if (PyErr_Occurred()) {
-        fl_transport_fatal_error(
-            t, "Fatal error: protocol.get_buffer() call failed.");
+    int status = PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE);
+    Py_DECREF(buffer);
+    if (status == 0 && view->len == 0) {
+        PyBuffer_Release(view);
+        PyErr_SetString(PyExc_RuntimeError,
+                        "get_buffer() returned an empty buffer");
+        return -1;
     }
-    t->in_alloc = false;
+    return status;
 }
 
-/* A bytes object to be filled and shrunk; without one the shared buffer serves. */
-static void
-get_bytes(FLTransport *t, uv_buf_t *buf)
+/* Fill the buffer: how many bytes; 0 at the end, or a libuv error. */
+static inline ssize_t
+receive(const FLTransport *t, char *buffer, size_t size)
 {
-    fl_loop_take_gil(t->loop);
-    struct fl_io *io = t->loop->io;
-    io->incoming = PyBytes_FromStringAndSize(NULL, t->expected);
-    if (io->incoming == NULL) {
-        PyErr_Clear();
-        return;
-    }
-    buf->base = PyBytes_AS_STRING(io->incoming);
-    buf->len = t->expected;
-}
-
-static void
-alloc_cb(uv_handle_t *handle, size_t Py_UNUSED(hint), uv_buf_t *buf)
-{
-    FLTransport *t = handle->data;
-    *buf = uv_buf_init(NULL, 0);
-    if (FL_UNLIKELY(t->buffered)) {
-        get_buffer(t, buf);
-        return;
-    }
-    if (t->expected > 0 && t->filter == NULL) {
-        get_bytes(t, buf);
-        if (buf->base != NULL) {
-            return;
-        }
-    }
-    char *scratch = fl_io_scratch(t->loop);
-    if (scratch != NULL) {
-        *buf = uv_buf_init(scratch, FL_SCRATCH_SIZE);
-    }
+    ssize_t n;
+    do {
+        n = recv(t->fd, buffer, size, MSG_DONTWAIT);
+    } while (FL_UNLIKELY(n < 0 && errno == EINTR));
+    return FL_LIKELY(n >= 0) ? n : uv_translate_sys_error(errno);
 }
 
 /* --- data ------------------------------------------------------------------------ */
@@ -100,25 +72,10 @@ expect(FLTransport *t, size_t size)
     t->expected = room;
 }
 
-/* What was read, as bytes; NULL with MemoryError. */
-static inline PyObject *
-take_bytes(FLTransport *t, const char *data, size_t size)
-{
-    PyObject *bytes = t->loop->io->incoming;
-    if (FL_LIKELY(bytes == NULL)) {
-        return PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
-    }
-    t->loop->io->incoming = NULL;
-    _PyBytes_Resize(&bytes, (Py_ssize_t)size); /* leaves NULL on failure */
-    return bytes;
-}
-
-/* HOT */
+/* Steals bytes, which are NULL with an exception if there was no memory. */
 static void
-deliver(FLTransport *t, const char *data, size_t size)
+deliver(FLTransport *t, FL_STEALS(2) PyObject *bytes)
 {
-    PyObject *bytes = take_bytes(t, data, size);
-    expect(t, size);
     PyObject *result =
         bytes == NULL
             ? NULL
@@ -133,9 +90,8 @@ deliver(FLTransport *t, const char *data, size_t size)
 }
 
 static void
-deliver_buffered(FLTransport *t, size_t size)
+deliver_size(FLTransport *t, size_t size)
 {
-    PyBuffer_Release(&t->buffer);
     PyObject *count = PyLong_FromSize_t(size);
     PyObject *result =
         count == NULL
@@ -194,68 +150,130 @@ end_of_stream(FLTransport *t)
     }
 }
 
+/* What recv() has said instead of a number of bytes. */
 static FL_COLD void
-read_failed(FLTransport *t, int rc)
+no_data(FLTransport *t, ssize_t rc)
 {
+    if (rc == UV_EAGAIN) {
+        return;
+    }
     fl_transport_stop_reading(t);
-    if (rc == UV_EOF) {
+    if (rc == 0) {
         end_of_stream(t);
         return;
     }
-    if (rc == UV_ENOBUFS) {
-        if (t->buffered && t->loop->fatal != NULL) {
-            /* get_buffer() ends the run, not the connection */
-            fl_transport_start_reading(t);
-        }
-        else if (t->phase == FL_TRANSPORT_OPEN && !t->paused) {
-            /* the scratch buffer could not be had */
-            PyErr_NoMemory();
-            fl_transport_fatal_error(t,
-                                     "Fatal read error on socket transport");
-        }
-        return; /* or get_buffer() has failed, and that was reported */
-    }
-    fl_raise_uv(rc);
+    fl_raise_uv((int)rc);
     fl_transport_fatal_error(t, "Fatal read error on socket transport");
+}
+
+/* --- one read: true if the kernel may have more ----------------------------------- */
+
+static bool
+read_buffered(FLTransport *t)
+{
+    fl_loop_take_gil(t->loop);
+    Py_buffer view;
+    if (get_buffer(t, &view) < 0) {
+        fl_transport_fatal_error(
+            t, "Fatal error: protocol.get_buffer() call failed.");
+        return false;
+    }
+    /* also if get_buffer() has paused or closed: as with asyncio */
+    ssize_t n = receive(t, view.buf, (size_t)view.len);
+    bool full = n == view.len;
+    PyBuffer_Release(&view);
+    if (FL_LIKELY(n > 0)) {
+        deliver_size(t, (size_t)n);
+    }
+    else {
+        no_data(t, n);
+    }
+    return full;
+}
+
+/* Much is expected: the kernel fills the bytes object itself. */
+static bool
+read_bytes(FLTransport *t)
+{
+    fl_loop_take_gil(t->loop);
+    size_t size = t->expected;
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (bytes == NULL) {
+        PyErr_Clear();
+        t->expected = 0; /* without one the shared buffer serves */
+        return true;
+    }
+    ssize_t n = receive(t, PyBytes_AS_STRING(bytes), size);
+    if (FL_UNLIKELY(n <= 0)) {
+        Py_DECREF(bytes);
+        no_data(t, n);
+        return false;
+    }
+    expect(t, (size_t)n);
+    _PyBytes_Resize(&bytes, n); /* leaves NULL on failure */
+    deliver(t, bytes);
+    return (size_t)n == size;
+}
+
+/* HOT */
+static bool
+read_shared(FLTransport *t)
+{
+    char *scratch = fl_io_scratch(t->loop);
+    ssize_t n = scratch == NULL ? 0 : receive(t, scratch, FL_SCRATCH_SIZE);
+    fl_loop_take_gil(t->loop);
+    if (FL_UNLIKELY(scratch == NULL)) {
+        PyErr_NoMemory();
+        fl_transport_fatal_error(t, "Fatal read error on socket transport");
+        return false;
+    }
+    if (FL_UNLIKELY(n <= 0)) {
+        no_data(t, n);
+        return false;
+    }
+    if (t->filter != NULL) {
+        deliver_to_filter(t, scratch, (size_t)n);
+    }
+    else {
+        expect(t, (size_t)n);
+        deliver(t, PyBytes_FromStringAndSize(scratch, n));
+    }
+    return n == FL_SCRATCH_SIZE;
+}
+
+static inline bool
+read_once(FLTransport *t)
+{
+    if (FL_UNLIKELY(t->buffered)) {
+        return read_buffered(t);
+    }
+    return t->expected > 0 && t->filter == NULL ? read_bytes(t)
+                                                : read_shared(t);
+}
+
+/* libuv asks for a buffer: it gets none, and then calls read_cb at once. */
+static void
+alloc_cb(uv_handle_t *Py_UNUSED(handle), size_t Py_UNUSED(hint), uv_buf_t *buf)
+{
+    *buf = uv_buf_init(NULL, 0);
 }
 
 /* HOT */
 static void
-read_cb(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
+read_cb(uv_stream_t *stream, ssize_t Py_UNUSED(nread),
+        const uv_buf_t *Py_UNUSED(buf))
 {
-    FLTransport *t = fl_transport_of(stream);
+    FLTransport *t = fl_transport_of(stream); /* the loop holds it */
+    int left = READS_MAX;
+    while (FL_UNLIKELY(read_once(t)) && t->reading && t->loop->fatal == NULL
+           && --left > 0) {
+    }
     fl_loop_take_gil(t->loop);
-    Py_INCREF(t);
-    if (FL_UNLIKELY(!t->reading)) {
-        uv_read_stop(stream); /* asked for inside alloc_cb */
-    }
-    bool own_buffer = t->buffer.obj != NULL;
-    if (FL_LIKELY(nread > 0)) {
-        if (own_buffer) {
-            deliver_buffered(t, (size_t)nread);
-        }
-        else if (t->filter != NULL && t->loop->io->incoming == NULL) {
-            deliver_to_filter(t, buf->base, (size_t)nread);
-        }
-        else {
-            deliver(t, buf->base, (size_t)nread);
-        }
-    }
-    else {
-        if (own_buffer) {
-            PyBuffer_Release(&t->buffer);
-        }
-        Py_CLEAR(t->loop->io->incoming);
-        if (nread < 0) {
-            read_failed(t, (int)nread);
-        }
-    }
     if (t->pending.count > 0 && fl_ring_count(&t->loop->ready) == 0) {
         /* nothing is scheduled that could write more in this turn: send the
            answer while connection and data are in the caches */
         fl_transport_flush(t);
     }
-    Py_DECREF(t);
     FL_ASSERT(!PyErr_Occurred());
 }
 
@@ -265,10 +283,6 @@ void
 fl_transport_start_reading(FLTransport *t)
 {
     if (t->reading || t->phase != FL_TRANSPORT_OPEN) {
-        return;
-    }
-    if (t->in_alloc) {
-        t->reading = true; /* it never stopped */
         return;
     }
     int rc = uv_read_start(&t->uv.stream, alloc_cb, read_cb);
@@ -287,7 +301,5 @@ fl_transport_stop_reading(FLTransport *t)
         return;
     }
     t->reading = false;
-    if (!t->in_alloc) {
-        uv_read_stop(&t->uv.stream);
-    }
+    uv_read_stop(&t->uv.stream);
 }

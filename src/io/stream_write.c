@@ -16,6 +16,12 @@
 #define BUFS_MAX           64
 #define WARN_AFTER_WRITES  5
 
+#ifdef MSG_NOSIGNAL
+#  define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
+#else
+#  define SEND_FLAGS MSG_DONTWAIT
+#endif
+
 /* --- chunks ----------------------------------------------------------------- */
 
 void
@@ -107,7 +113,7 @@ fl_transport_unsent(const FLTransport *t)
     if (t->phase == FL_TRANSPORT_NEW || t->phase == FL_TRANSPORT_CLOSED) {
         return 0;
     }
-    return t->pending.bytes + uv_stream_get_write_queue_size(&t->uv.stream);
+    return t->pending.bytes + t->uv.stream.write_queue_size;
 }
 
 void
@@ -244,22 +250,49 @@ queue_pending(FLTransport *t)
 
 /* --- flushing ------------------------------------------------------------------ */
 
+/* Give the kernel what it takes of one piece: how many bytes, or a libuv error.
+   Nothing may be queued with libuv.  This is uv_try_write() but for the send(),
+   which costs less than a write(). */
+static inline ssize_t
+try_send(const FLTransport *t, const char *data, size_t size)
+{
+    FL_ASSERT(t->uv.stream.write_queue_size == 0);
+    ssize_t n;
+    do {
+        n = send(t->fd, data, size, SEND_FLAGS);
+    } while (FL_UNLIKELY(n < 0 && errno == EINTR));
+    if (FL_LIKELY(n >= 0)) {
+        return n;
+    }
+    /* libuv waits when the kernel is short of buffers, too */
+    return errno == ENOBUFS ? UV_EAGAIN : uv_translate_sys_error(errno);
+}
+
+static inline ssize_t
+try_send_chunks(FLTransport *t, const struct fl_chunk *chunks, uint32_t n)
+{
+    if (FL_LIKELY(n == 1)) {
+        return try_send(t, chunks->data, chunks->size);
+    }
+    uv_buf_t bufs[BUFS_MAX];
+    fill_bufs(bufs, chunks, n);
+    return uv_try_write(&t->uv.stream, bufs, n);
+}
+
 /* Hand what is pending to the kernel, and what it does not take to libuv.  0 or a
    libuv error. */
 static int
 send_pending(FLTransport *t)
 {
     struct fl_chunks *p = &t->pending;
-    if (uv_stream_get_write_queue_size(&t->uv.stream) > 0) {
+    if (t->uv.stream.write_queue_size > 0) {
         return queue_pending(t);
     }
     for (;;) {
-        uv_buf_t bufs[BUFS_MAX];
         uint32_t n = p->count < BUFS_MAX ? p->count : BUFS_MAX;
-        fill_bufs(bufs, p->items, n);
-        int rc = uv_try_write(&t->uv.stream, bufs, n);
+        ssize_t rc = try_send_chunks(t, p->items, n);
         if (rc < 0 && rc != UV_EAGAIN) {
-            return rc;
+            return (int)rc;
         }
         if (FL_LIKELY(rc >= 0 && (size_t)rc == p->bytes)) {
             release_chunks(p->items, p->count);
@@ -380,12 +413,12 @@ write_large_mutable(FLTransport *t, PyObject *data)
         return -1;
     }
     size_t sent = 0;
-    if (uv_stream_get_write_queue_size(&t->uv.stream) == 0) {
-        uv_buf_t buf = {.base = view.buf, .len = (size_t)view.len};
-        int rc = uv_try_write(&t->uv.stream, &buf, 1);
+    if (t->uv.stream.write_queue_size == 0) {
+        ssize_t rc = try_send(t, view.buf, (size_t)view.len);
         if (rc < 0 && rc != UV_EAGAIN) {
             PyBuffer_Release(&view);
-            write_failed(t, rc); /* a second attempt would fail otherwise */
+            /* a second attempt would fail otherwise */
+            write_failed(t, (int)rc);
             return 0;
         }
         sent = rc < 0 ? 0 : (size_t)rc;
@@ -484,11 +517,10 @@ fl_transport_send(FLTransport *t, const char *data, size_t size)
         return;
     }
     size_t sent = 0;
-    if (FL_LIKELY(uv_stream_get_write_queue_size(&t->uv.stream) == 0)) {
-        uv_buf_t buf = {.base = (char *)data, .len = size};
-        int rc = uv_try_write(&t->uv.stream, &buf, 1);
+    if (FL_LIKELY(t->uv.stream.write_queue_size == 0)) {
+        ssize_t rc = try_send(t, data, size);
         if (FL_UNLIKELY(rc < 0 && rc != UV_EAGAIN)) {
-            write_failed(t, rc);
+            write_failed(t, (int)rc);
             return;
         }
         sent = rc < 0 ? 0 : (size_t)rc;

@@ -179,6 +179,7 @@ new_transport(FLLoop *loop, bool is_unix, PyObject *context)
         fl_raise_uv(rc);
         return NULL;
     }
+    t->fd = -1;
     t->is_unix = is_unix;
     t->loop = (FLLoop *)Py_NewRef(loop);
     t->context = Py_NewRef(context);
@@ -289,6 +290,7 @@ fl_transport_open(FLLoop *loop, int fd, PyObject *context,
         fl_raise_uv(rc);
         return NULL;
     }
+    t->fd = fd;
     t->phase = FL_TRANSPORT_OPENING;
     fl_watch_set_transport(loop, fd, (PyObject *)t);
     t->has_peername =
@@ -302,12 +304,7 @@ fl_transport_open(FLLoop *loop, int fd, PyObject *context,
 int
 fl_transport_fd(const FLTransport *t)
 {
-    uv_os_fd_t fd = -1;
-    if (t->phase == FL_TRANSPORT_NEW || t->phase == FL_TRANSPORT_CLOSED
-        || uv_fileno(&t->uv.handle, &fd) < 0) {
-        return -1;
-    }
-    return fd;
+    return t->phase == FL_TRANSPORT_NEW ? -1 : t->fd;
 }
 
 /* --- closing the handle -------------------------------------------------------------- */
@@ -334,6 +331,7 @@ close_handle(FLTransport *t)
         Py_XDECREF(result);
     }
     fl_watch_closing(t->loop, fd); /* sendfile() may wait for it */
+    t->fd = -1;
     uv_close(&t->uv.handle, close_cb);
 }
 

@@ -77,7 +77,6 @@ typedef struct FLTransport {
     uint8_t phase;         /* enum fl_transport_phase */
     bool buffered : 1;     /* a BufferedProtocol */
     bool reading : 1;      /* libuv reads */
-    bool in_alloc : 1;     /* inside alloc_cb: libuv must go on reading */
     bool paused : 1;       /* pause_reading() was called */
     bool eof_written : 1;  /* write_eof() was called */
     bool write_closed : 1; /* shutdown(SHUT_WR) was done */
@@ -88,7 +87,7 @@ typedef struct FLTransport {
     bool is_unix : 1;
     uint32_t writes_after_loss;
     uint32_t expected; /* bytes, if the next read is worth an object, or 0 */
-    Py_buffer buffer;  /* BufferedProtocol: filled by the read under way */
+    int fd;            /* uv's; -1 once that is closing */
 
     struct sockaddr_in6 peername; /* raw; names of Unix sockets: in extra */
     struct sockaddr_in6 sockname; /* taken when the connection closes */
