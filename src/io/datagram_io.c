@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "core/report.h"
 #include "io/datagram.h"
+#include "io/received.h"
 #include "io/sockaddr.h"
 
 #include <errno.h>
@@ -118,7 +119,8 @@ receive(FLDatagram *t, PyObject **data, PyObject **address)
         return -1;
     }
     *address = fl_sockaddr_remembered(t->loop->io, &from);
-    *data = *address == NULL ? NULL : PyBytes_FromStringAndSize(buffer, n);
+    *data = *address == NULL ? NULL
+                             : fl_received_bytes(t->loop, buffer, (size_t)n);
     if (FL_UNLIKELY(*data == NULL)) {
         Py_XDECREF(*address);
         return -1;

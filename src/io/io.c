@@ -31,6 +31,7 @@ io_close(struct fl_attached *attached)
     fl_watchers_close(io->watchers);
     fl_watchers_free(io->watchers);
     fl_sockaddr_forget(io);
+    Py_CLEAR(io->received);
     PyMem_RawFree(io->scratch);
     PyMem_RawFree(io->plain);
     PyMem_RawFree(io->spare);

@@ -17,6 +17,8 @@ struct fl_io {
     char *plain; /* owned; FL_SCRATCH_SIZE bytes, what TLS decrypts into */
     char *spare; /* owned; see tls_buffer.h */
     size_t spare_size;
+    PyObject *received; /* owned; see received.h */
+    size_t received_room;
     struct fl_peers *peers; /* owned; see sockaddr.h; NULL: none yet */
 };
 

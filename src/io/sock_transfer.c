@@ -1,5 +1,5 @@
 /* Receiving and sending: one attempt of each call, without blocking. */
-#include "io/io.h"
+#include "io/received.h"
 #include "io/sock_calls.h"
 
 #include <errno.h>
@@ -50,7 +50,7 @@ receive(FLSockOp *op, int fd, struct fl_sockaddr *from, PyObject **result)
         return fl_sock_failed();
     }
     if (bytes == NULL) {
-        bytes = PyBytes_FromStringAndSize(buffer, n);
+        bytes = fl_received_bytes(op->loop, buffer, (size_t)n);
     }
     else {
         _PyBytes_Resize(&bytes, n); /* leaves NULL on failure */

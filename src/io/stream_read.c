@@ -10,6 +10,7 @@
    receive much again: the kernel then fills the bytes object itself.  A
    BufferedProtocol's own buffer is always filled directly. */
 #include "base/errors.h"
+#include "io/received.h"
 #include "io/transport.h"
 
 #include <errno.h>
@@ -236,7 +237,7 @@ read_shared(FLTransport *t)
     }
     else {
         expect(t, (size_t)n);
-        deliver(t, PyBytes_FromStringAndSize(scratch, n));
+        deliver(t, fl_received_bytes(t->loop, scratch, (size_t)n));
     }
     return n == FL_SCRATCH_SIZE;
 }

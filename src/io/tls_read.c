@@ -3,6 +3,7 @@
    What one read has brought is decrypted as a whole and given on at once: to a
    Protocol as one bytes object, to a BufferedProtocol in its own buffer, to another
    layer of TLS as it is. */
+#include "io/received.h"
 #include "io/tls.h"
 
 /* From this much ciphertext on, decrypt into the bytes object itself. */
@@ -81,8 +82,7 @@ read_scratch(FLTLS *t)
     }
     else {
         PyObject *bytes =
-            size == 0 ? NULL
-                      : PyBytes_FromStringAndSize(scratch, (Py_ssize_t)size);
+            size == 0 ? NULL : fl_received_bytes(t->loop, scratch, size);
         fl_tls_scratch_give(t->loop, scratch);
         if (size > 0) {
             delivered =
