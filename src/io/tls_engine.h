@@ -25,6 +25,8 @@ union fl_tls_engine_data {
         const char *view; /* borrowed: ciphertext in the caller's buffer */
         size_t view_size;
         bool has_gil; /* OpenSSL was called by us */
+        bool emptied; /* read() has given less than was asked for: no more
+                         plaintext is in the SSL */
     } direct;
     struct {
         PyObject *in; /* owned; ssl.MemoryBIO */

@@ -83,17 +83,22 @@ static long
 bio_ctrl(BIO *bio, int command, long Py_UNUSED(number),
          void *Py_UNUSED(pointer))
 {
-    const FLTLS *t = libssl.api.BIO_get_data(bio);
     switch (command) {
         case FL_BIO_CTRL_FLUSH:
             return 1;
         case FL_BIO_CTRL_PENDING:
-            return t == NULL ? 0 : (long)t->engine->unread(t);
         case FL_BIO_CTRL_WPENDING:
-            return t == NULL ? 0 : (long)fl_tls_buffer_used(&t->outgoing);
+            break;
         default:
-            return 0;
+            return 0; /* asked several times a record: what concerns sockets */
     }
+    const FLTLS *t = libssl.api.BIO_get_data(bio);
+    if (t == NULL) {
+        return 0;
+    }
+    return command == FL_BIO_CTRL_PENDING
+               ? (long)t->engine->unread(t)
+               : (long)fl_tls_buffer_used(&t->outgoing);
 }
 
 /* --- whether it works here -------------------------------------------------------- */
@@ -232,7 +237,8 @@ direct_readable(FLTLS *t)
 {
     return t->data.direct.ssl != NULL
            && (direct_unread(t) > 0
-               || libssl.api.SSL_has_pending(t->data.direct.ssl));
+               || (!t->data.direct.emptied
+                   && libssl.api.SSL_has_pending(t->data.direct.ssl)));
 }
 
 /* OpenSSL has failed: let Python's object say how.
@@ -275,20 +281,32 @@ failed(FLTLS *t, int returned)
     }
 }
 
+/* What others have left in the thread's queue of errors would be taken for ours.
+   Looking is cheaper than clearing, which goes through all sixteen places. */
+static inline void
+clear_errors(const struct fl_openssl *api)
+{
+    if (FL_UNLIKELY(api->ERR_peek_error() != 0)) {
+        api->ERR_clear_error();
+    }
+}
+
 /* HOT */
 static enum fl_tls_status
 direct_read(FLTLS *t, char *data, size_t size, size_t *got)
 {
     const struct fl_openssl *api = &libssl.api;
-    api->ERR_clear_error();
+    clear_errors(api);
     t->in_ssl = true;
     t->data.direct.has_gil = true;
     int returned = api->SSL_read_ex(t->data.direct.ssl, data, size, got);
     t->data.direct.has_gil = false;
     t->in_ssl = false;
     if (FL_LIKELY(returned > 0)) {
+        t->data.direct.emptied = *got < size;
         return FL_TLS_OK;
     }
+    t->data.direct.emptied = false;
     *got = 0;
     return failed(t, returned);
 }
@@ -298,9 +316,10 @@ static enum fl_tls_status
 direct_write(FLTLS *t, const char *data, size_t size, size_t *taken)
 {
     const struct fl_openssl *api = &libssl.api;
-    api->ERR_clear_error();
+    clear_errors(api);
     t->in_ssl = true;
     t->data.direct.has_gil = true;
+    t->data.direct.emptied = false;
     int returned = api->SSL_write_ex(t->data.direct.ssl, data, size, taken);
     t->data.direct.has_gil = false;
     t->in_ssl = false;

@@ -44,6 +44,7 @@ fl_openssl_ssl_of(const struct fl_openssl *api, PyObject *socket,
 #define FUNCTIONS(X)                                                          \
     X(OpenSSL_version_num)                                                    \
     X(ERR_clear_error)                                                        \
+    X(ERR_peek_error)                                                         \
     X(SSL_get_ex_data)                                                        \
     X(SSL_get_error)                                                          \
     X(SSL_read_ex)                                                            \

@@ -14,6 +14,7 @@ typedef struct bio_method_st BIO_METHOD;
 struct fl_openssl {
     unsigned long (*OpenSSL_version_num)(void);
     void (*ERR_clear_error)(void);
+    unsigned long (*ERR_peek_error)(void);
     void *(*SSL_get_ex_data)(const SSL *ssl, int index);
     int (*SSL_get_error)(const SSL *ssl, int returned);
     int (*SSL_read_ex)(SSL *ssl, void *buf, size_t size, size_t *got);
