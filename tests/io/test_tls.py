@@ -422,6 +422,7 @@ def test_pause_and_resume_reading(loop: Any) -> None:
             transport = protocol.transport
             transport.pause_reading()
             assert not transport.is_reading()
+            assert transport._ssl_protocol._app_reading_paused
             transport.pause_reading()
             await peer.write(b"first")
             await turns()
@@ -430,6 +431,7 @@ def test_pause_and_resume_reading(loop: Any) -> None:
             transport.resume_reading()
             transport.resume_reading()
             assert transport.is_reading()
+            assert not transport._ssl_protocol._app_reading_paused
             await until(lambda: protocol.data == b"first")
             assert transport.get_read_buffer_size() == 0
             await peer.write(b" second")
