@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import fnmatch
 import sys
@@ -104,6 +105,9 @@ def can_be_measured(
         except native.CannotCompileError as exc:
             left_out[FLOOR] = str(exc)
             floor = []
+    if floor and any(getattr(w, "floor", None) == "tls" for w in workloads):
+        with contextlib.suppress(native.CannotCompileError):
+            native.floor_tls()
     return workloads, floor
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import native
-from .place import BUILD, ROOT, environment
+from .place import BUILD, CERTIFICATE, ROOT, environment
 from .subjects import FLOOR, SUBJECTS
 from .workload import Held, Served, Timed, Workload
 
@@ -142,7 +142,10 @@ def server(
     assert workload.floor is not None
     path = BUILD / "socket"
     path.unlink(missing_ok=True)
-    command = [str(native.floor()), workload.floor, str(path)]
+    if workload.floor == "tls":
+        command = [str(native.floor_tls()), str(CERTIFICATE)]
+    else:
+        command = [str(native.floor()), workload.floor, str(path)]
     with running(pinned(SERVER_CORE, command)) as process:
         yield process, first_line(process)
 

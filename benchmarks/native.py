@@ -84,6 +84,12 @@ def floor() -> Path:
 
 
 @functools.cache
+def floor_tls() -> Path:
+    """The server on OpenSSL and epoll alone."""
+    return compile_c("floor_tls.c", f"floor-tls-{libc()}", "-lssl", "-lcrypto")
+
+
+@functools.cache
 def bare() -> Path:
     """The loops in C around CPython's calls: an extension module."""
     suffix = sysconfig.get_config_var("EXT_SUFFIX")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent  # from here, `benchmarks` can be imported
+CERTIFICATE = ROOT / "tests" / "io" / "certs" / "localhost.pem"
 
 
 def build_folder() -> Path:

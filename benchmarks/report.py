@@ -37,9 +37,9 @@ METHOD = """
   former hardly.
 - Garbage collection is on, as in any program.
 - **floor** is what is left without an event loop of Python's.  For servers it is a C
-  program on libuv alone (`benchmarks/floor.c`), for callbacks and tasks a loop in C
-  around CPython's calls (`benchmarks/bare.c`): the same callbacks called, the same
-  coroutines stepped.
+  program on libuv alone (`benchmarks/floor.c`), or on OpenSSL and epoll
+  (`benchmarks/floor_tls.c`), for callbacks and tasks a loop in C around CPython's calls
+  (`benchmarks/bare.c`): the same callbacks called, the same coroutines stepped.
 - **-** means that a library cannot do it, that there is no floor, or that the row is
   not about it: aiofastnet changes networking alone.  `benchmarks.json` says why.
 - fastloop is what `pip install` builds.  Several things that some wheels of others have

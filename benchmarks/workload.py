@@ -60,7 +60,7 @@ class Served(Workload):
     """`await function(loop)` starts a server and returns its port, or its path.
 
     The load is `load LOAD HOST PORT CONNECTIONS BYTES SECONDS`; `floor` is the kind of
-    server that the C program of that name is.
+    server that the C program of that name is; "tls" is a program of its own.
     """
 
     load: tuple[str, ...] = ()

@@ -64,6 +64,17 @@ def test_what_cannot_be_measured_is_no_failure() -> None:
     assert measure("asyncio", find("asyncpg_select"), 0.01, peer=None).missing
 
 
+@pytest.mark.usefixtures("from_root")
+@pytest.mark.parametrize("workload", ["tcp_64_1", "tls_1k_50"])
+def test_floor_of_servers(workload: str) -> None:
+    from benchmarks.measure import measure
+    from benchmarks.workloads import find
+
+    result = measure("floor", find(workload), 0.01)
+    assert result.failed is None
+    assert result.value or result.missing
+
+
 def test_unknown_names_are_errors() -> None:
     assert "no subject" in bench("--subjects", "nonsense").stderr
     assert "no workload" in bench("--only", "nonsense").stderr

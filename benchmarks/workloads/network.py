@@ -8,15 +8,14 @@ import socket
 import ssl
 import tempfile
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from ..place import CERTIFICATE
 from ..workload import Held, Loop, register, served, timed
 
 FAMILY = "network"
 HOST = "127.0.0.1"
 BACKLOG = 4096
-CERTIFICATE = Path(__file__).parents[2] / "tests" / "io" / "certs" / "localhost.pem"
 KIB = 1024
 
 tasks: set[asyncio.Task[None]] = set()  # those of the servers, which never end
@@ -262,29 +261,27 @@ network(
     load=("--udp",),
     headline=True,
 )
-TLS = ("--tls",)
+TLS: dict[str, Any] = {"load": ("--tls",), "floor": "tls"}
 network(
     "tls_1k_50",
     "TLS echo, 1 KiB",
     **of(tls_protocol, Echo),
-    load=TLS,
+    **TLS,
     headline=True,
 )
 network(
     "tls_100k_50",
     "TLS echo, 100 KiB",
     **of(tls_protocol, Echo),
-    load=TLS,
+    **TLS,
     message=100 * KIB,
 )
-network(
-    "tls_streams_1k_50", "TLS streams, 1 KiB", **of(tls_stream, echo_chunks), load=TLS
-)
+network("tls_streams_1k_50", "TLS streams, 1 KiB", **of(tls_stream, echo_chunks), **TLS)
 network(
     "tls_streams_100k_50",
     "TLS streams, 100 KiB",
     **of(tls_stream, echo_chunks),
-    load=TLS,
+    **TLS,
     message=100 * KIB,
 )
 BULK: dict[str, Any] = {"connections": 1, "message": 0, "unit": "B/s"}
@@ -392,5 +389,5 @@ held(
     "memory of an idle TLS connection, of 10,000",
     partial(tls_protocol, Idle),
     connections=10_000,
-    load=TLS,
+    load=TLS["load"],
 )
