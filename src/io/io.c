@@ -34,7 +34,8 @@ io_close(struct fl_attached *attached)
     Py_CLEAR(io->received);
     PyMem_RawFree(io->scratch);
     PyMem_RawFree(io->plain);
-    PyMem_RawFree(io->spare);
+    PyMem_RawFree(io->spare[0].data);
+    PyMem_RawFree(io->spare[1].data);
     PyMem_Free(io);
 }
 

@@ -9,15 +9,19 @@
 struct fl_peers;
 struct fl_watchers;
 
+struct fl_memory {
+    char *data;
+    size_t size; /* 0: there is none */
+};
+
 struct fl_io {
     struct fl_attached attached;
     FLLoop *loop;                 /* borrowed: contains the pointer to us */
     struct fl_watchers *watchers; /* owned; see watch.h */
     char *scratch;                /* owned; what streams read into */
     char *plain; /* owned; FL_SCRATCH_SIZE bytes, what TLS decrypts into */
-    char *spare; /* owned; see tls_buffer.h */
-    size_t spare_size;
-    PyObject *received; /* owned; see received.h */
+    struct fl_memory spare[2]; /* owned; the larger first; see tls_buffer.h */
+    PyObject *received;        /* owned; see received.h */
     size_t received_room;
     struct fl_peers *peers; /* owned; see sockaddr.h; NULL: none yet */
 };

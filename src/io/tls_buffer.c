@@ -4,29 +4,40 @@
 /* what a loop keeps for the next one; larger memory goes back to the system */
 #define LARGEST_KEPT (1024 * 1024)
 
+/* Keep the two largest. */
 static void
 give_memory(FLLoop *loop, char *data, size_t size)
 {
     struct fl_io *io = loop == NULL ? NULL : loop->io;
-    if (io != NULL && size <= LARGEST_KEPT && size > io->spare_size) {
-        char *old = io->spare;
-        io->spare = data;
-        io->spare_size = size;
-        data = old;
+    struct fl_memory given = {data, size};
+    if (io != NULL && size <= LARGEST_KEPT) {
+        for (int i = 0; i < 2; i++) {
+            if (given.size > io->spare[i].size) {
+                struct fl_memory other = io->spare[i];
+                io->spare[i] = given;
+                given = other;
+            }
+        }
     }
-    PyMem_RawFree(data);
+    PyMem_RawFree(given.data);
 }
 
+/* The smaller one if it will do. */
 static void
-take_memory(FLLoop *loop, struct fl_tls_buffer *b)
+take_memory(FLLoop *loop, struct fl_tls_buffer *b, size_t needed)
 {
     struct fl_io *io = loop == NULL ? NULL : loop->io;
-    if (io != NULL) {
-        b->data = io->spare;
-        b->size = io->spare_size;
-        io->spare = NULL;
-        io->spare_size = 0;
+    if (io == NULL) {
+        return;
     }
+    struct fl_memory taken = io->spare[1];
+    if (taken.size == 0 || taken.size < needed) {
+        taken = io->spare[0];
+        io->spare[0] = io->spare[1];
+    }
+    io->spare[1] = (struct fl_memory){NULL, 0};
+    b->data = taken.data;
+    b->size = taken.size;
 }
 
 static FL_COLD int
@@ -54,7 +65,7 @@ fl_tls_buffer_append(FLLoop *loop, struct fl_tls_buffer *b, const char *data,
                      size_t size)
 {
     if (b->data == NULL) {
-        take_memory(loop, b);
+        take_memory(loop, b, size);
     }
     if (FL_UNLIKELY(b->size - b->end < size)) {
         size_t used = fl_tls_buffer_used(b);

@@ -1,8 +1,8 @@
 /* The memory of TLS connections.
 
    A connection holds a buffer only while there is something in it.  Buffers move:
-   each loop keeps one that is free, which whoever needs memory takes as it is and
-   gives back when it is empty.  Without a loop (NULL) memory is malloc()'s; that
+   each loop keeps two that are free, one for each side of OpenSSL; whoever needs
+   memory takes one as it is and gives it back when it is empty.  Without a loop (NULL) memory is malloc()'s; that
    needs no GIL. */
 #ifndef FL_IO_TLS_BUFFER_H
 #define FL_IO_TLS_BUFFER_H
