@@ -118,11 +118,11 @@ receive(FLDatagram *t, PyObject **data, PyObject **address)
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
-    *address = fl_sockaddr_remembered(t->loop->io, &from);
-    *data = *address == NULL ? NULL
-                             : fl_received_bytes(t->loop, buffer, (size_t)n);
-    if (FL_UNLIKELY(*data == NULL)) {
-        Py_XDECREF(*address);
+    *data = fl_received_bytes(t->loop, buffer, (size_t)n);
+    *address =
+        *data == NULL ? NULL : fl_sockaddr_remembered(t->loop->io, &from);
+    if (FL_UNLIKELY(*address == NULL)) {
+        Py_XDECREF(*data);
         return -1;
     }
     return 1;

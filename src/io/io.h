@@ -29,8 +29,8 @@ struct fl_io {
 /* NULL with an exception if it cannot be made. */
 struct fl_io *fl_io_of(FLLoop *loop);
 
-/* A buffer of FL_SCRATCH_SIZE bytes for the current libuv callback, or NULL
-   (no exception: the GIL may not be held). */
+/* A buffer of FL_SCRATCH_SIZE bytes, or NULL (no exception: the GIL may not be held).
+   What is in it lasts until code of the user runs, which may receive, too. */
 char *fl_io_scratch(FLLoop *loop);
 
 /* Is the protocol to be read into its own buffer?  1, 0, or -1 with an exception. */

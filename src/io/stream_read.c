@@ -107,12 +107,18 @@ deliver_size(FLTransport *t, size_t size)
         t, "Fatal error: protocol.buffer_updated() call failed.");
 }
 
-/* A filter uses the data where the kernel has put it. */
+/* A filter uses the data where the kernel has put it: in the shared buffer, which is
+   nobody else's meanwhile. */
 static void
-deliver_to_filter(FLTransport *t, const char *data, size_t size)
+deliver_to_filter(FLTransport *t, char *scratch, size_t size)
 {
+    struct fl_io *io = t->loop->io;
     PyObject *protocol = Py_NewRef(t->protocol);
-    if (FL_UNLIKELY(t->filter->ops->received(t->filter, data, size) < 0)) {
+    io->scratch = NULL;
+    int status = t->filter->ops->received(t->filter, scratch, size);
+    PyMem_RawFree(io->scratch); /* of a read inside of this one */
+    io->scratch = scratch;
+    if (FL_UNLIKELY(status < 0)) {
         fl_transport_fatal_error(
             t, "Fatal error: protocol.buffer_updated() call failed.");
     }

@@ -184,3 +184,36 @@ def test_written(loop: Any) -> None:
             assert received == b"".join(messages * 20)
 
     loop.run_until_complete(main())
+
+
+def test_another_read_inside_a_callback(loop: Any) -> None:
+    """What has been received and is not delivered yet is safe from another read."""
+    ours, peer = socket.socketpair()
+
+    class Small(asyncio.BufferedProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+            self.buffer = bytearray(1000)
+            self.data = bytearray()
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            return self.buffer
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self.data += self.buffer[:nbytes]
+            peer.sendall(bytes(60_000))
+            receiving = loop.sock_recv(ours, 60_000)  # as an eager task does it
+            with contextlib.suppress(StopIteration):
+                receiving.send(None)
+
+    async def main() -> None:
+        message = b"".join(numeral(1000, digit) for digit in range(10)) * 5
+        async with facing_peer(Small) as (protocol, tls_peer):
+            for at in range(0, len(message), 10_000):
+                await tls_peer.write(message[at : at + 10_000])
+            await until(lambda: len(protocol.data) == len(message))
+            assert protocol.data == message
+
+    with ours, peer:
+        ours.setblocking(False)
+        loop.run_until_complete(main())
