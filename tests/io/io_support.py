@@ -140,12 +140,21 @@ async def receive(sock: socket.socket, size: int = -1) -> bytes:
 
 
 def fill(sock: socket.socket) -> int:
-    """Write to a socket until the kernel takes no more; return how much it took."""
+    """Write to a socket until the kernel takes no more; return how much it took.
+
+    It makes room for more when the other end has acknowledged what was moved there,
+    which may take 40 ms.
+    """
     sock.setblocking(False)
     size = 0
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            size += sock.send(bytes(1 << 16))
+    while True:
+        before = size
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                size += sock.send(bytes(1 << 16))
+        if size == before:
+            break
+        time.sleep(0.05)
     return size
 
 
