@@ -54,6 +54,15 @@ from .primitives import (
 )
 from .runners import new_event_loop, run
 from .server import Server
+from .streams import (
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
+    open_connection,
+    open_unix_connection,
+    start_server,
+    start_unix_server,
+)
 from .tasks import asyncio_task_factory
 
 __version__ = "0.1.0"
@@ -76,6 +85,9 @@ __all__ = [
     "ReadPipeTransport",
     "Semaphore",
     "Server",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "TCPTransport",
     "TLSTransport",
     "Task",
@@ -91,12 +103,16 @@ __all__ = [
     "install",
     "libuv_version",
     "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
     "patch",
     "patched",
     "run",
     "run_coroutine_threadsafe",
     "shield",
     "sleep",
+    "start_server",
+    "start_unix_server",
     "timeout",
     "timeout_at",
     "to_thread",

@@ -1,4 +1,4 @@
-"""isinstance() of asyncio's own futures and tasks against the native classes.
+"""isinstance() of asyncio's own futures, tasks and streams against the native classes.
 
 ``patch()`` puts the native classes under asyncio's names, where isinstance() has to go
 on accepting both kinds.
@@ -12,10 +12,10 @@ import asyncio
 from . import _core
 
 
-class _FutureMeta(abc.ABCMeta):
-    """The metaclass of the native Future and Task.
+class _NativeMeta(abc.ABCMeta):
+    """The metaclass of the native Future, Task and classes of streams.
 
-    An ABCMeta, so that a class may derive from a future and from an abstract class;
+    An ABCMeta, so that a class may derive from one of them and from an abstract class;
     subclasses are plain ones in all else.
     """
 
@@ -35,9 +35,12 @@ class _FutureMeta(abc.ABCMeta):
 _stock_of: dict[type, type] = {
     _core.Future: asyncio.Future,
     _core.Task: asyncio.Task,
+    _core.StreamReader: asyncio.StreamReader,
+    _core.StreamReaderProtocol: asyncio.StreamReaderProtocol,
+    _core.StreamWriter: asyncio.StreamWriter,
 }
 
 
 def hook() -> None:
     """Give the native classes their metaclass; called once, at import."""
-    _core.set_future_metaclass(_FutureMeta)
+    _core.set_metaclass(_NativeMeta)

@@ -1,4 +1,4 @@
-"""isinstance() for user subclasses of the native Future and Task.
+"""isinstance() for user subclasses of the native futures, tasks and streams.
 
 ``isinstance(obj, cls)`` falls back on ``obj.__class__``.  For our own types that
 is asyncio's class; for a subclass it has to be the subclass to whoever uses it and a
@@ -41,8 +41,14 @@ class _Shadow(type):
         return repr(cls._real)
 
 
-_stock_future = asyncio.Future
-_stock_task = asyncio.Task
+# asyncio's class for what has such a method; patch() puts others under the names
+_STOCK: dict[str, type] = {
+    "get_coro": asyncio.Task,
+    "readuntil": asyncio.StreamReader,
+    "can_write_eof": asyncio.StreamWriter,
+    "_get_close_waiter": asyncio.StreamReaderProtocol,
+    "add_done_callback": asyncio.Future,
+}
 
 
 def class_for_isinstance(cls: type) -> type:
@@ -53,7 +59,7 @@ def class_for_isinstance(cls: type) -> type:
     """
     shadow: type | None = cls.__dict__.get("_fastloop_shadow")
     if shadow is None:
-        base = _stock_task if hasattr(cls, "get_coro") else _stock_future
+        base = next(stock for name, stock in _STOCK.items() if hasattr(cls, name))
         shadow = _Shadow(cls.__name__, (base,), {"__slots__": (), "_real": cls})
         type.__setattr__(cls, "_fastloop_shadow", shadow)
     return shadow

@@ -30,6 +30,16 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._shadow import class_for_isinstance
+from ._stream_support import (
+    stream_client_connected,
+    stream_debug,
+    stream_reader_repr,
+    stream_rejected,
+    stream_separators,
+    stream_start_tls,
+    stream_unclosed,
+    stream_writer_repr,
+)
 
 if TYPE_CHECKING:
     import traceback
@@ -38,7 +48,17 @@ if TYPE_CHECKING:
     from ._core import Listener
     from .loop import Loop
 
-__all__ = ["class_for_isinstance"]
+__all__ = [
+    "class_for_isinstance",
+    "stream_client_connected",
+    "stream_debug",
+    "stream_reader_repr",
+    "stream_rejected",
+    "stream_separators",
+    "stream_start_tls",
+    "stream_unclosed",
+    "stream_writer_repr",
+]
 
 future_repr = base_futures._future_repr  # type: ignore[attr-defined]
 task_repr = base_tasks._task_repr

@@ -37,6 +37,15 @@ from ._core import (
     wait_for,
 )
 from ._support import QueueShutDown
+from .streams import (
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
+    open_connection,
+    open_unix_connection,
+    start_server,
+    start_unix_server,
+)
 
 __all__ = [
     "Barrier",
@@ -49,15 +58,22 @@ __all__ = [
     "Queue",
     "QueueShutDown",
     "Semaphore",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "TaskGroup",
     "Timeout",
     "as_completed",
     "create_task",
     "ensure_future",
     "gather",
+    "open_connection",
+    "open_unix_connection",
     "run_coroutine_threadsafe",
     "shield",
     "sleep",
+    "start_server",
+    "start_unix_server",
     "timeout",
     "timeout_at",
     "to_thread",
@@ -135,4 +151,11 @@ NATIVE: dict[str, tuple[str, Any]] = {
     "PriorityQueue": ("asyncio.queues", PriorityQueue),
     "Queue": ("asyncio.queues", Queue),
     "QueueShutDown": ("asyncio.queues", QueueShutDown),
+    "StreamReader": ("asyncio.streams", StreamReader),
+    "StreamReaderProtocol": ("asyncio.streams", StreamReaderProtocol),
+    "StreamWriter": ("asyncio.streams", StreamWriter),
+    "open_connection": ("asyncio.streams", open_connection),
+    "open_unix_connection": ("asyncio.streams", open_unix_connection),
+    "start_server": ("asyncio.streams", start_server),
+    "start_unix_server": ("asyncio.streams", start_unix_server),
 }

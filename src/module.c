@@ -39,14 +39,16 @@ after_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(set_future_metaclass_doc,
-             "set_future_metaclass(metaclass, /)\n--\n\n"
-             "Make Future and Task instances of a metaclass without fields.");
+PyDoc_STRVAR(
+    set_metaclass_doc,
+    "set_metaclass(metaclass, /)\n--\n\n"
+    "Make the types that pass for asyncio's instances of a metaclass\n"
+    "without fields.");
 
 /* A spec cannot name a metaclass before Python 3.12; classes are objects whose type
    may be set as long as it has the same size. */
 static PyObject *
-set_future_metaclass(PyObject *module, PyObject *metaclass)
+set_metaclass(PyObject *module, PyObject *metaclass)
 {
     fl_state *st = fl_state_of_module(module);
     PyTypeObject *meta = (PyTypeObject *)metaclass;
@@ -57,8 +59,10 @@ set_future_metaclass(PyObject *module, PyObject *metaclass)
                         "a metaclass without fields of its own was expected");
         return NULL;
     }
-    PyTypeObject *types[] = {st->FutureType, st->TaskType};
-    for (int i = 0; i < 2; i++) {
+    PyTypeObject *types[] = {st->FutureType, st->TaskType,
+                             st->StreamReaderType, st->StreamProtocolType,
+                             st->StreamWriterType};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         PyTypeObject *old = Py_TYPE(types[i]);
         Py_SET_TYPE(types[i], (PyTypeObject *)Py_NewRef(meta));
         PyType_Modified(types[i]);
@@ -132,8 +136,7 @@ static PyMethodDef module_methods[] = {
     {"future_discard_from_awaited_by", FL_METHOD(discard_awaited_by),
      METH_FASTCALL, discard_awaited_by_doc},
 #endif
-    {"set_future_metaclass", set_future_metaclass, METH_O,
-     set_future_metaclass_doc},
+    {"set_metaclass", set_metaclass, METH_O, set_metaclass_doc},
     {"libuv_version", libuv_version, METH_NOARGS, libuv_version_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -37,6 +37,9 @@ COUNTERPARTS: dict[type, tuple[type, ...]] = {
     fastloop.Loop: (asyncio.SelectorEventLoop,),
     fastloop.ReadPipeTransport: (asyncio.unix_events._UnixReadPipeTransport,),
     fastloop.Server: (asyncio.Server,),
+    fastloop.StreamReader: (asyncio.StreamReader,),
+    fastloop.StreamReaderProtocol: (asyncio.StreamReaderProtocol,),
+    fastloop.StreamWriter: (asyncio.StreamWriter,),
     fastloop.TCPTransport: (asyncio.selector_events._SelectorSocketTransport,),
     fastloop.TLSTransport: (asyncio.sslproto._SSLProtocolTransport,),
     fastloop.Task: (asyncio.Task, asyncio.tasks._PyTask),
@@ -89,6 +92,7 @@ EXTENDED = {
     "Loop.create_connection": "all_errors, from 3.12, on every version",
     "Loop.create_server": "keep_alive, from 3.13, on every version",
     "Loop.create_unix_server": "cleanup_socket, from 3.13, on every version",
+    "StreamWriter.start_tls": "ssl_shutdown_timeout, from 3.12, on every version",
     "Loop.shutdown_default_executor": "timeout, from 3.12, on every version",
 }
 

@@ -64,6 +64,20 @@ fl_getattr_optional(PyObject *o, PyObject *name, PyObject **res)
 #endif
 }
 
+/* The target of a weak reference: 1 (*target is a new reference), 0 it is gone (NULL),
+   -1 error. */
+static inline int
+fl_weakref_get(PyObject *ref, PyObject **target)
+{
+#if FL_PY313
+    return PyWeakref_GetRef(ref, target);
+#else
+    PyObject *found = PyWeakref_GetObject(ref); /* borrowed */
+    *target = found == NULL || found == Py_None ? NULL : Py_NewRef(found);
+    return found == NULL ? -1 : *target != NULL;
+#endif
+}
+
 /* Around what a tp_dealloc does after untracking: long chains of objects that own
    one another are freed without deep recursion.  From 3.14 the interpreter sees to
    that by itself. */

@@ -10,11 +10,13 @@
 #include "base/freelist.h"
 #include "base/list.h"
 #include "base/state_locks.h"
+#include "base/state_streams.h"
 
 /* Our types; each layer's init function fills in its own. */
 #define FL_STATE_TYPES(X)                                                     \
     X(DatagramTransportType)                                                  \
     FL_STATE_LOCK_TYPES(X)                                                    \
+    FL_STATE_STREAM_TYPES(X)                                                  \
     X(AsCompletedType)                                                        \
     X(CoroType)                                                               \
     X(CoroutineKindType)                                                      \
@@ -41,6 +43,7 @@
 /* Names used on attribute access and in calls. */
 #define FL_STATE_STRINGS(X)                                                   \
     FL_STATE_LOCK_STRINGS(X)                                                  \
+    FL_STATE_STREAM_STRINGS(X)                                                \
     X(default_)                                                               \
     X(ALL_COMPLETED)                                                          \
     X(FIRST_COMPLETED)                                                        \
@@ -136,6 +139,7 @@
 
 #define FL_STATE_IMPORTS(X)                                                   \
     FL_STATE_LOCK_IMPORTS(X)                                                  \
+    FL_STATE_STREAM_IMPORTS(X)                                                \
     FL_STATE_IMPORTS_314(X)                                                   \
     X(ExceptionGroup, "builtins", "ExceptionGroup")                           \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
@@ -161,6 +165,7 @@
 
 /* Functions of fastloop/_support.py: cold work that C calls by position. */
 #define FL_STATE_SUPPORT(X)                                                   \
+    FL_STATE_STREAM_SUPPORT(X)                                                \
     X(QueueShutDown)                                                          \
     X(accept_failed)                                                          \
     X(accepted_socket)                                                        \
@@ -250,6 +255,8 @@ typedef struct fl_state {
     struct fl_list foreign_tasks; /* FLTask.node of tasks on other loops */
 
     struct fl_methods methods[FL_STATE_METHODS];
+    struct fl_stream_link stream_links[FL_STREAM_TRANSPORTS];
+    struct fl_stream_feed_link stream_feeds[FL_STREAM_PROTOCOLS];
 
     struct fl_freelist futures;
     struct fl_freelist tasks;

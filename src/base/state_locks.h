@@ -63,7 +63,7 @@
     X(heappush, "heapq", "heappush")
 
 /* Which methods of one kind of primitive are overridden: prims/bound.h. */
-#define FL_STATE_METHODS 9
+#define FL_STATE_METHODS 12
 struct fl_methods {
     unsigned int plain; /* version tag of our type while nobody patched it */
     unsigned int

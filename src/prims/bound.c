@@ -3,6 +3,7 @@
 #include "base/args.h"
 #include "prims/bound_type.h"
 #include "prims/common.h"
+#include "prims/stream_own.h"
 
 /* --- who overrides what --------------------------------------------------------- */
 
@@ -56,6 +57,31 @@ static const struct overridable queue_names[] = {
     {0, 0},
 };
 
+static const struct overridable reader_names[] = {
+    {FL_NAME(read), FL_OWN_READ},
+    {FL_NAME(readline), FL_OWN_READLINE},
+    {FL_NAME(readuntil), FL_OWN_READUNTIL},
+    {FL_NAME(feed_data), FL_OWN_FEED_DATA},
+    {FL_NAME(feed_eof), FL_OWN_FEED_EOF},
+    {FL_NAME(exception), FL_OWN_EXCEPTION},
+    {FL_NAME(set_exception), FL_OWN_SET_EXCEPTION},
+    {FL_NAME(set_transport), FL_OWN_SET_TRANSPORT},
+    {FL_NAME(_wait_for_data), FL_OWN_WAIT_FOR_DATA},
+    {FL_NAME(_wakeup_waiter), FL_OWN_WAKEUP},
+    {FL_NAME(_maybe_resume_transport), FL_OWN_RESUME},
+    {0, 0},
+};
+static const struct overridable protocol_names[] = {
+    {FL_NAME(data_received), FL_OWN_DATA_RECEIVED},
+    {FL_NAME(_drain_helper), FL_OWN_DRAIN_HELPER},
+    {FL_NAME(_get_close_waiter), FL_OWN_CLOSE_WAITER},
+    {0, 0},
+};
+/* all that a writer calls is called on its transport and protocol */
+static const struct overridable writer_names[] = {
+    {0, 0},
+};
+
 static const struct {
     size_t type; /* offset in fl_state */
     const struct overridable *names;
@@ -70,6 +96,10 @@ static const struct {
     [FL_QUEUE] = {offsetof(fl_state, QueueType), queue_names},
     [FL_LIFO_QUEUE] = {offsetof(fl_state, LifoQueueType), queue_names},
     [FL_PRIORITY_QUEUE] = {offsetof(fl_state, PriorityQueueType), queue_names},
+    [FL_STREAM_READER] = {offsetof(fl_state, StreamReaderType), reader_names},
+    [FL_STREAM_PROTOCOL] = {offsetof(fl_state, StreamProtocolType),
+                            protocol_names},
+    [FL_STREAM_WRITER] = {offsetof(fl_state, StreamWriterType), writer_names},
 };
 
 static PyObject *

@@ -21,8 +21,11 @@ enum fl_bound_kind {
     FL_QUEUE,
     FL_LIFO_QUEUE,
     FL_PRIORITY_QUEUE,
+    FL_STREAM_READER,
+    FL_STREAM_PROTOCOL,
+    FL_STREAM_WRITER,
 };
-_Static_assert(FL_PRIORITY_QUEUE + 1 == FL_STATE_METHODS, "one for each kind");
+_Static_assert(FL_STREAM_WRITER + 1 == FL_STATE_METHODS, "one for each kind");
 
 /* The overridable methods, one bit each. */
 enum fl_own {

@@ -13,11 +13,14 @@
 #include "prims/ensure.h"
 #include "prims/gather.h"
 #include "prims/shield.h"
+#include "prims/reader.h"
 #include "prims/sleep.h"
+#include "prims/stream_protocol.h"
 #include "prims/taskgroup.h"
 #include "prims/timeout.h"
 #include "prims/wait.h"
 #include "prims/wait_for.h"
+#include "prims/writer.h"
 
 static PyMethodDef prims_methods[] = {
     {"as_completed", FL_METHOD(fl_as_completed), METH_FASTCALL | METH_KEYWORDS,
@@ -54,8 +57,10 @@ fl_prims_init(PyObject *module)
         || fl_event_init_types(module) < 0
         || fl_condition_init_types(module) < 0
         || fl_semaphore_init_types(module) < 0
-        || fl_barrier_init_types(module) < 0
-        || fl_queue_init_types(module) < 0) {
+        || fl_barrier_init_types(module) < 0 || fl_queue_init_types(module) < 0
+        || fl_reader_init_types(module) < 0
+        || fl_stream_protocol_init_types(module) < 0
+        || fl_writer_init_types(module) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, prims_methods);
