@@ -6,6 +6,7 @@
 #include "io/pipe.h"
 
 #include "base/errors.h"
+#include "core/stream.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -78,23 +79,35 @@ end_of_data(FLPipe *p)
     }
 }
 
+/* Give the data to the reader of a stream, or to the protocol. */
+static void
+deliver(FLPipe *p, PyObject *data)
+{
+    fl_state *st = p->loop->st;
+    PyObject *name = st->str.data_received;
+    int fed = fl_stream_feed_protocol(st, p->protocol, data);
+    if (fed > 0) {
+        return;
+    }
+    PyObject *result = fed < 0 ? NULL : fl_pipe_call(p, name, data);
+    if (FL_UNLIKELY(result == NULL)) {
+        fl_pipe_call_failed(p, name, data);
+    }
+    Py_XDECREF(result);
+}
+
 /* HOT */
 void
 fl_pipe_read_ready(struct fl_watcher *watcher)
 {
     FLPipe *p = FL_CONTAINER_OF(watcher, FLPipe, readable);
-    PyObject *name = p->loop->st->str.data_received;
     ssize_t n = -1;
     Py_INCREF(p);
     PyObject *data =
         p->expected > 0 ? read_directly(p, &n) : read_shared(p, &n);
     if (FL_LIKELY(data != NULL)) {
         expect(p, (size_t)n);
-        PyObject *result = fl_pipe_call(p, name, data);
-        if (FL_UNLIKELY(result == NULL)) {
-            fl_pipe_call_failed(p, name, data);
-        }
-        Py_XDECREF(result);
+        deliver(p, data);
         Py_DECREF(data);
     }
     else if (n == 0) {

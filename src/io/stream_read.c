@@ -10,6 +10,7 @@
    receive much again: the kernel then fills the bytes object itself.  A
    BufferedProtocol's own buffer is always filled directly. */
 #include "base/errors.h"
+#include "core/stream.h"
 #include "io/received.h"
 #include "io/transport.h"
 
@@ -73,21 +74,30 @@ expect(FLTransport *t, size_t size)
     t->expected = room;
 }
 
+/* Give the data to the reader of a stream, or to the protocol.  0 or -1. */
+static inline int
+deliver_bytes(FLTransport *t, PyObject *bytes)
+{
+    fl_state *st = t->loop->st;
+    int fed = fl_stream_feed_protocol(st, t->protocol, bytes);
+    if (fed != 0) {
+        return fed < 0 ? -1 : 0;
+    }
+    PyObject *result = fl_transport_call(t, st->str.data_received, bytes);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 /* Steals bytes, which are NULL with an exception if there was no memory. */
 static void
 deliver(FLTransport *t, FL_STEALS(2) PyObject *bytes)
 {
-    PyObject *result =
-        bytes == NULL
-            ? NULL
-            : fl_transport_call(t, t->loop->st->str.data_received, bytes);
+    int status = bytes == NULL ? -1 : deliver_bytes(t, bytes);
     Py_XDECREF(bytes);
-    if (FL_LIKELY(result != NULL)) {
-        Py_DECREF(result);
-        return;
+    if (FL_UNLIKELY(status < 0)) {
+        fl_transport_fatal_error(
+            t, "Fatal error: protocol.data_received() call failed.");
     }
-    fl_transport_fatal_error(
-        t, "Fatal error: protocol.data_received() call failed.");
 }
 
 static void

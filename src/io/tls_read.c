@@ -6,6 +6,8 @@
 #include "io/received.h"
 #include "io/tls.h"
 
+#include "core/stream.h"
+
 /* From this much ciphertext on, decrypt into the bytes object itself. */
 #define LARGE_READ (16 * 1024)
 /* What OpenSSL may hold in addition: a record. */
@@ -47,6 +49,20 @@ call_and_drop(FLTLS *t, PyObject *name, PyObject *arg)
     return result == NULL ? -1 : 0;
 }
 
+/* Give data to the reader of a stream, or to the protocol.  Steals bytes. */
+static int
+deliver_bytes(FLTLS *t, FL_STEALS(2) PyObject *bytes)
+{
+    fl_state *st = t->loop->st;
+    int fed =
+        bytes == NULL ? 0 : fl_stream_feed_protocol(st, t->protocol, bytes);
+    if (fed != 0) {
+        Py_DECREF(bytes);
+        return fed < 0 ? -1 : 0;
+    }
+    return call_and_drop(t, st->str.data_received, bytes);
+}
+
 /* Go on with a status after a delivery; an error that came after good data is
    raised when the data has been given on. */
 static enum fl_tls_status
@@ -85,8 +101,7 @@ read_scratch(FLTLS *t)
             size == 0 ? NULL : fl_received_bytes(t->loop, scratch, size);
         fl_tls_scratch_give(t->loop, scratch);
         if (size > 0) {
-            delivered =
-                call_and_drop(t, t->loop->st->str.data_received, bytes);
+            delivered = deliver_bytes(t, bytes);
         }
     }
     return after_delivery(delivered, status, error);
@@ -110,7 +125,7 @@ read_bytes(FLTLS *t, size_t expected)
     }
     else {
         _PyBytes_Resize(&bytes, (Py_ssize_t)size); /* NULL on failure */
-        delivered = call_and_drop(t, t->loop->st->str.data_received, bytes);
+        delivered = deliver_bytes(t, bytes);
     }
     return after_delivery(delivered, status, error);
 }

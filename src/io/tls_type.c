@@ -1,5 +1,6 @@
 /* fastloop.TLSTransport: what Python sees of a TLS connection. */
 #include "base/args.h"
+#include "core/stream.h"
 #include "io/limits.h"
 #include "io/tls_methods.h"
 
@@ -357,6 +358,57 @@ PyDoc_STRVAR(
     "Loop.create_server(), or by Loop.start_tls().  See\n"
     "asyncio.Transport.");
 
+/* --- for streams, see core/stream.h ----------------------------------------------- */
+
+static int
+stream_write(PyObject *self, PyObject *data)
+{
+    FLTLS *t = (FLTLS *)self;
+    return t->loop == NULL ? 0 : fl_tls_write(t, data);
+}
+
+static int
+stream_is_closing(PyObject *self)
+{
+    FLTLS *t = (FLTLS *)self;
+    if (t->closed || t->below == NULL) {
+        return t->closed;
+    }
+    PyObject *below = Py_NewRef(t->below);
+    const struct fl_stream_transport *native =
+        fl_stream_transport_of(t->loop->st, below);
+    int closing = -1;
+    if (FL_LIKELY(native != NULL)) {
+        closing = native->is_closing(below);
+    }
+    else {
+        PyObject *answer = fl_tls_call_below(t, "is_closing", NULL);
+        closing = answer == NULL ? -1 : PyObject_IsTrue(answer);
+        Py_XDECREF(answer);
+    }
+    Py_DECREF(below);
+    return closing;
+}
+
+static int
+stream_pause_reading(PyObject *self)
+{
+    ((FLTLS *)self)->paused = true;
+    return 0;
+}
+
+static int
+stream_resume_reading(PyObject *self)
+{
+    PyObject *done = tls_resume_reading((FLTLS *)self, NULL);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static const struct fl_stream_transport stream_ops = {
+    stream_write, stream_is_closing, stream_pause_reading,
+    stream_resume_reading};
+
 static PyType_Slot tls_slots[] = {
     {Py_tp_doc, (void *)tls_doc},      {Py_tp_dealloc, fl_tls_dealloc},
     {Py_tp_finalize, fl_tls_finalize}, {Py_tp_traverse, fl_tls_traverse},
@@ -384,6 +436,11 @@ fl_tls_init_types(PyObject *module)
                         "fastloop leaves room for");
         return -1;
     }
-    return fl_state_add_type(module, &st->TLSTransportType, &tls_spec,
-                             (PyObject *)base);
+    if (fl_state_add_type(module, &st->TLSTransportType, &tls_spec,
+                          (PyObject *)base)
+        < 0) {
+        return -1;
+    }
+    fl_stream_offer_transport(st, st->TLSTransportType, &stream_ops);
+    return 0;
 }

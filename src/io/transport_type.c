@@ -2,6 +2,7 @@
 #include "base/args.h"
 #include "base/errors.h"
 #include "core/future.h"
+#include "core/stream.h"
 #include "io/limits.h"
 #include "io/transport.h"
 #include "io/watch.h"
@@ -167,27 +168,39 @@ PyDoc_STRVAR(pause_reading_doc, "pause_reading($self, /)\n--\n\n"
                                 "Give the protocol no data until "
                                 "resume_reading().");
 
-static PyObject *
-transport_pause_reading(FLTransport *self, PyObject *Py_UNUSED(ignored))
+static void
+pause_reading(FLTransport *self)
 {
     if (self->phase < FL_TRANSPORT_CLOSING
         && self->phase != FL_TRANSPORT_NEW) {
         self->paused = true;
         fl_transport_stop_reading(self);
     }
+}
+
+static PyObject *
+transport_pause_reading(FLTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    pause_reading(self);
     Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(resume_reading_doc, "resume_reading($self, /)\n--\n\n"
                                  "Undo pause_reading().");
 
-static PyObject *
-transport_resume_reading(FLTransport *self, PyObject *Py_UNUSED(ignored))
+static void
+resume_reading(FLTransport *self)
 {
     if (self->phase < FL_TRANSPORT_CLOSING && self->paused) {
         self->paused = false;
         fl_transport_start_reading(self);
     }
+}
+
+static PyObject *
+transport_resume_reading(FLTransport *self, PyObject *Py_UNUSED(ignored))
+{
+    resume_reading(self);
     Py_RETURN_NONE;
 }
 
@@ -201,14 +214,20 @@ PyDoc_STRVAR(
     "data is dropped.  Raises RuntimeError after write_eof().");
 
 /* HOT */
-static PyObject *
-transport_write(FLTransport *self, PyObject *data)
+static int
+write_data(FLTransport *self, PyObject *data)
 {
     if (FL_UNLIKELY(self->phase == FL_TRANSPORT_NEW)) {
         PyErr_SetString(PyExc_RuntimeError, "transport is not open");
-        return NULL;
+        return -1;
     }
-    if (FL_UNLIKELY(fl_transport_write(self, data) < 0)) {
+    return fl_transport_write(self, data);
+}
+
+static PyObject *
+transport_write(FLTransport *self, PyObject *data)
+{
+    if (FL_UNLIKELY(write_data(self, data) < 0)) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -610,6 +629,38 @@ static PyMemberDef transport_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+/* --- for streams, see core/stream.h ----------------------------------------------- */
+
+static int
+stream_write(PyObject *self, PyObject *data)
+{
+    return write_data((FLTransport *)self, data);
+}
+
+static int
+stream_is_closing(PyObject *self)
+{
+    return ((FLTransport *)self)->phase >= FL_TRANSPORT_CLOSING;
+}
+
+static int
+stream_pause_reading(PyObject *self)
+{
+    pause_reading((FLTransport *)self);
+    return 0;
+}
+
+static int
+stream_resume_reading(PyObject *self)
+{
+    resume_reading((FLTransport *)self);
+    return 0;
+}
+
+static const struct fl_stream_transport stream_ops = {
+    stream_write, stream_is_closing, stream_pause_reading,
+    stream_resume_reading};
+
 PyDoc_STRVAR(
     transport_doc,
     "A connected stream socket, made by Loop.create_connection() and\n"
@@ -648,6 +699,11 @@ fl_transport_init_types(PyObject *module)
                         "fastloop leaves room for");
         return -1;
     }
-    return fl_state_add_type(module, &st->TCPTransportType, &transport_spec,
-                             (PyObject *)base);
+    if (fl_state_add_type(module, &st->TCPTransportType, &transport_spec,
+                          (PyObject *)base)
+        < 0) {
+        return -1;
+    }
+    fl_stream_offer_transport(st, st->TCPTransportType, &stream_ops);
+    return 0;
 }
