@@ -29,6 +29,11 @@ number_of_bytes(PyObject *n, int *sign, Py_ssize_t *bytes)
     }
     *bytes = PyNumber_AsSsize_t(n, NULL);
     if (*bytes == -1 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_SetString(PyExc_TypeError,
+                            "slice indices must be integers or None or have "
+                            "an __index__ method");
+        }
         return -1;
     }
     if (*bytes > NUMBER_MAX) {
@@ -68,23 +73,29 @@ join_blocks(FLCoro *self, PyObject **result)
     return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
-/* Until the end: what there is each time. */
+/* Until the end: what there is each time.  Who was woken and finds nothing, because
+   somebody else has read it, takes that for the end, as in asyncio. */
 static PySendResult
-read_all(FLReader *reader, FLCoro *self, PyObject **result)
+read_all(FLReader *reader, FLCoro *self, bool woken, PyObject **result)
 {
-    for (;;) {
-        if (fl_reader_raise(reader)) {
+    for (;; woken = false) {
+        Py_ssize_t size = fl_stream_buffer_size(&reader->buffer);
+        if (!woken && fl_reader_raise(reader)) {
             return PYGEN_ERROR;
         }
-        Py_ssize_t size = fl_stream_buffer_size(&reader->buffer);
-        if (size == 0) {
-            return reader->eof ? join_blocks(self, result)
-                               : fl_reader_wait(reader, self, "read", result);
+        if (size == 0 && !woken && !reader->eof) {
+            return fl_reader_wait(reader, self, "read", result);
+        }
+        if (FL_UNLIKELY(reader->exception != NULL) && size > reader->limit) {
+            size = reader->limit; /* asyncio's blocks: the next one raises */
         }
         PyObject *block;
         if (fl_reader_give(reader, size, &block) != PYGEN_RETURN
             || keep_block(self, block) < 0) {
             return PYGEN_ERROR;
+        }
+        if (size == 0) {
+            return join_blocks(self, result);
         }
     }
 }
@@ -128,7 +139,7 @@ start_reading_all(FLReader *reader, FLCoro *self, PyObject **result)
     }
     return fl_bound_overrides(&reader->base) & FL_OWN_READ
                ? read_all_by_name(reader, self, NULL, result)
-               : read_all(reader, self, result);
+               : read_all(reader, self, false, result);
 }
 
 /* HOT */
@@ -143,7 +154,7 @@ read_run(FLCoro *self, PyObject *value, PyObject **result)
         if (self->slots[FL_READ_BLOCKS] != NULL) {
             return self->step == FL_READ_ANOTHERS
                        ? read_all_by_name(reader, self, value, result)
-                       : read_all(reader, self, result);
+                       : read_all(reader, self, true, result);
         }
     }
     else {

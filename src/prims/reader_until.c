@@ -81,7 +81,10 @@ separator_sizes(PyObject *seps, Py_ssize_t *least, Py_ssize_t *most)
     return *most < 0 ? -1 : 0;
 }
 
-/* Look from where nothing can have begun so far.  1 found, 0 not, -1. */
+/* Look from where nothing can have begun so far.  1 found, 0 not, -1; NO_ROOM: there is
+   less data than a separator. */
+#define NO_ROOM 2
+
 static int
 search(FLReader *reader, FLCoro *self, struct match *match)
 {
@@ -93,7 +96,7 @@ search(FLReader *reader, FLCoro *self, struct match *match)
     Py_ssize_t size = fl_stream_buffer_size(&reader->buffer);
     Py_ssize_t from = (Py_ssize_t)self->number;
     if (size - from < least) {
-        return 0;
+        return NO_ROOM;
     }
     if (FL_LIKELY(PyBytes_CheckExact(seps))) {
         match->start = find(reader, seps, from);
@@ -184,13 +187,13 @@ read_on(FLReader *reader, FLCoro *self, PyObject **result)
     if (FL_UNLIKELY(found < 0)) {
         return PYGEN_ERROR;
     }
-    if (FL_LIKELY(found)) {
+    if (FL_LIKELY(found == 1)) {
         return FL_UNLIKELY(match.start > reader->limit)
                    ? over_limit(reader, self, true, match.start)
                    : fl_reader_give(reader, match.end, result);
     }
     Py_ssize_t offset = (Py_ssize_t)self->number;
-    if (FL_UNLIKELY(offset > reader->limit)) {
+    if (FL_UNLIKELY(found == 0 && offset > reader->limit)) {
         return over_limit(reader, self, false, offset);
     }
     return reader->eof ? at_the_end(reader, self, result)

@@ -1,0 +1,335 @@
+"""The tests of streams once more, with fastloop's streams under asyncio's names.
+
+Where a scenario runs on both loops, asyncio's loop has asyncio's streams and
+fastloop's loop has fastloop's: both have to answer the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import test_streams
+from io_support import HOST, tls_client, tls_server, turns, until
+from test_streams import *  # noqa: F403
+
+import fastloop
+
+NAMES = [
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
+    "open_connection",
+    "open_unix_connection",
+    "start_server",
+    "start_unix_server",
+]
+
+
+@pytest.fixture(autouse=True)
+def native_streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def on_both(scenario: Callable[[Any], Awaitable[Any]]) -> Any:
+        answers = []
+        for factory, names in (
+            (asyncio.new_event_loop, []),
+            (fastloop.new_event_loop, NAMES),
+        ):
+            fastloop.unpatch()
+            fastloop.patch(only=names)
+            loop = factory()
+            try:
+                answers.append(loop.run_until_complete(scenario(loop)))
+            finally:
+                loop.close()
+        expected, answer = answers
+        assert answer == expected
+        return answer
+
+    monkeypatch.setattr(test_streams, "on_both", on_both)
+    fastloop.patch(only=NAMES)
+    yield
+    fastloop.unpatch()
+
+
+def test_they_are_native() -> None:
+    assert asyncio.StreamReader is fastloop.StreamReader
+    assert asyncio.streams.start_server is fastloop.start_server
+
+
+# --- the ways between transports and streams ----------------------------------------
+
+Pair = tuple[tuple[Any, Any], tuple[Any, Any]]
+KINDS = ["tcp", "unix", "tls"]
+
+
+@contextlib.asynccontextmanager
+async def connected(kind: str, path: Path, lib: Any = fastloop) -> AsyncIterator[Pair]:
+    """The two ends of a connection: (reader, writer) of a client and of a server."""
+    accepted = asyncio.get_running_loop().create_future()
+
+    def serve(reader: Any, writer: Any) -> None:
+        accepted.set_result((reader, writer))
+
+    if kind == "unix":
+        name = str(path / "socket")
+        server = await lib.start_unix_server(serve, name)
+        client = await lib.open_unix_connection(name)
+    else:
+        secure: dict[str, Any] = {"ssl": tls_server()} if kind == "tls" else {}
+        server = await lib.start_server(serve, HOST, 0, **secure)
+        if secure:
+            secure = {"ssl": tls_client(), "server_hostname": "localhost"}
+        client = await lib.open_connection(*server.sockets[0].getsockname(), **secure)
+    pair = client, await accepted
+    try:
+        yield pair
+    finally:
+        for _, writer in pair:
+            writer.close()
+        for _, writer in pair:
+            with contextlib.suppress(OSError, AssertionError):
+                await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+
+async def exchange(pair: Pair) -> None:
+    for (reader, _), (_, writer) in (pair, pair[::-1]):
+        for size in (1, 100, 70_000, 1_000_000):
+            data = os.urandom(size)
+            writer.write(data)
+            assert await reader.readexactly(size) == data
+            await writer.drain()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exchange(loop: Any, kind: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with connected(kind, tmp_path) as pair:
+            await exchange(pair)
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "name", ["feed_data", "_wakeup_waiter", "read", "readexactly", "_wait_for_data"]
+)
+@pytest.mark.parametrize("where", ["class", "instance"])
+def test_patched_readers(
+    fast_loop: Any, kind: str, name: str, where: str, tmp_path: Path
+) -> None:
+    """Whatever is put in a method's place is called, and not before."""
+
+    async def main() -> None:
+        async with connected(kind, tmp_path) as pair:
+            await exchange(pair)
+            reader = pair[0][0]
+            target = reader if where == "instance" else fastloop.StreamReader
+            own = getattr(target, name)
+            calls = []
+
+            def patch(*args: Any) -> Any:
+                calls.append(args)
+                return own(*args)
+
+            with mock.patch.object(target, name, patch):
+                await exchange(pair)
+            assert calls or name == "read"
+            count = len(calls)
+            await exchange(pair)
+            # what was put on an instance stays in its way, as itself
+            assert len(calls) == count
+
+    fast_loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("where", ["class", "instance", "subclass"])
+def test_patched_protocols(
+    fast_loop: Any, kind: str, where: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with connected(kind, tmp_path) as pair:
+            await exchange(pair)
+            _, writer = pair[0]
+            protocol = writer.transport.get_protocol()
+            assert type(protocol) is fastloop.StreamReaderProtocol
+            received = []
+            if where == "subclass":
+
+                class Protocol(fastloop.StreamReaderProtocol):
+                    def data_received(self, data: bytes) -> None:
+                        received.append(data)
+                        super().data_received(data)
+
+                other = Protocol(pair[0][0], loop=fast_loop)
+                other.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
+                writer.transport.set_protocol(other)
+                await exchange(pair)
+            else:
+                target: Any = protocol
+                if where == "class":
+                    target = fastloop.StreamReaderProtocol
+                own = target.data_received
+
+                def data_received(*args: Any) -> None:
+                    received.append(args[-1])
+                    own(*args)
+
+                with mock.patch.object(target, "data_received", data_received):
+                    await exchange(pair)
+            total = sum(map(len, received))
+            assert total == 1_070_101 * (2 if where == "class" else 1)
+
+    fast_loop.run_until_complete(main())
+
+
+def noting(calls: list[Any], own: Any) -> Any:
+    def call(*args: Any) -> Any:
+        calls.append(args)
+        return own(*args)
+
+    return call
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("where", ["class", "instance"])
+def test_patched_transports(
+    fast_loop: Any, kind: str, where: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with connected(kind, tmp_path) as pair:
+            await exchange(pair)
+            reader, writer = pair[0]
+            transport: Any = writer.transport
+            transport.attribute = "not in the way"
+            target = transport if where == "instance" else type(transport)
+            names = ["write", "is_closing", "pause_reading", "resume_reading"]
+            calls: dict[str, list[Any]] = {name: [] for name in names}
+            with contextlib.ExitStack() as patches:
+                for name in names:
+                    call = noting(calls[name], getattr(target, name))
+                    patches.enter_context(mock.patch.object(target, name, call))
+                writer.write(b"x")
+                await writer.drain()
+                reader.feed_data(b"y" * 200_000)
+                await reader.readexactly(200_000)
+            assert all(len(called) == 1 for called in calls.values())
+            assert await pair[1][0].readexactly(1) == b"x"
+            await exchange(pair)
+            assert all(len(called) == 1 for called in calls.values())
+
+    fast_loop.run_until_complete(main())
+
+
+def test_patched_together(fast_loop: Any, tmp_path: Path) -> None:
+    """Everything overridden at once is asyncio's way again."""
+
+    async def main() -> None:
+        class Reader(fastloop.StreamReader):
+            def feed_data(self, data: Any) -> None:
+                seen.append(type(data))
+                super().feed_data(data)
+
+        async with connected("tcp", tmp_path) as pair:
+            _, writer = pair[0]
+            reader = Reader(loop=fast_loop)
+            first = writer.transport.get_protocol()
+            protocol = fastloop.StreamReaderProtocol(reader, loop=fast_loop)
+            writer.transport.set_protocol(protocol)
+            pair[1][1].write(b"hello")
+            assert await reader.readexactly(5) == b"hello"
+            writer.transport.set_protocol(first)
+
+    seen: list[type] = []
+    fast_loop.run_until_complete(main())
+    assert seen == [bytes]
+
+
+def test_a_reader_that_is_dropped_while_data_comes(
+    fast_loop: Any, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with connected("tcp", tmp_path) as pair:
+            _, writer = pair[0]
+            first = writer.transport.get_protocol()
+            reader = fastloop.StreamReader(loop=loop)
+            writer.transport.set_protocol(
+                fastloop.StreamReaderProtocol(reader, loop=loop)
+            )
+            pair[1][1].write(b"one")
+            assert await reader.read(3) == b"one"
+            del reader
+            pair[1][1].write(b"two")
+            await turns(20)
+            writer.transport.set_protocol(first)
+
+    fast_loop.run_until_complete(main())
+
+
+def test_data_after_the_end(fast_loop: Any, tmp_path: Path) -> None:
+    reports: list[Any] = []
+    fast_loop.set_exception_handler(lambda _, context: reports.append(context))
+
+    async def main() -> None:
+        async with connected("tcp", tmp_path) as pair:
+            pair[0][0].feed_eof()
+            pair[1][1].write(b"x")
+            await until(lambda: reports)
+
+    fast_loop.run_until_complete(main())
+    assert isinstance(reports[0]["exception"], AssertionError)
+    assert reports[0]["message"].startswith("Fatal error: protocol.data_received()")
+
+
+@pytest.mark.parametrize("overridden", [False, True])
+def test_a_read_pipe(fast_loop: Any, overridden: bool) -> None:
+    async def main() -> None:
+        reader = fastloop.StreamReader(loop=fast_loop)
+        protocol = fastloop.StreamReaderProtocol(reader, loop=fast_loop)
+        if overridden:
+            own = protocol.data_received
+            protocol.data_received = lambda data: own(data.upper())  # type: ignore[method-assign]
+        receive, send = os.pipe()
+        with os.fdopen(send, "wb", 0) as pipe:
+            transport, _ = await fast_loop.connect_read_pipe(
+                lambda: protocol, os.fdopen(receive, "rb", 0)
+            )
+            pipe.write(b"line\nlast")
+            expected = b"LINE\n" if overridden else b"line\n"
+            assert await reader.readline() == expected
+        assert (await reader.read()).lower() == b"last"
+        transport.close()
+
+    fast_loop.run_until_complete(main())
+
+
+def test_a_loop_that_schedules_in_its_own_way(tmp_path: Path) -> None:
+    """Its call_soon() is called in the context of the connection."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    seen = set()
+
+    class Loop(fastloop.Loop):
+        def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
+            seen.add(variable.get("none"))
+            return super().call_soon(callback, *args, context=context)
+
+    async def main() -> None:
+        variable.set("connection")
+        async with connected("tcp", tmp_path) as pair:
+            variable.set("task")
+            await exchange(pair)
+
+    loop = Loop()
+    loop.run_until_complete(main())
+    loop.close()
+    assert "connection" in seen
