@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
-from asyncio import coroutines
+from asyncio import coroutines, streams
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,31 @@ if TYPE_CHECKING:
     from ._core import StreamReader, StreamReaderProtocol, StreamWriter
 
 _DEFAULT_LIMIT = 2**16
+
+
+def _stock_methods() -> tuple[Any, ...] | None:
+    """What the C code does for asyncio's streams, if that is what asyncio does.
+
+    None if somebody has put functions of their own into asyncio's classes.
+    """
+    source = getattr(streams, "__file__", None)
+    reader, protocol = asyncio.StreamReader, asyncio.StreamReaderProtocol
+    found = [
+        (protocol, "data_received"),
+        (protocol, "_stream_reader"),
+        (reader, "feed_data"),
+        (reader, "_wakeup_waiter"),
+    ]
+    methods = [cls.__dict__.get(name) for cls, name in found]
+    for method in methods:
+        function = method.fget if isinstance(method, property) else method
+        code = getattr(function, "__code__", None)
+        if code is None or code.co_filename != source:
+            return None
+    return tuple(methods)
+
+
+stream_stock_methods = _stock_methods()
 
 
 def stream_reader_repr(reader: StreamReader, size: int) -> str:

@@ -37,6 +37,7 @@ from ._stream_support import (
     stream_rejected,
     stream_separators,
     stream_start_tls,
+    stream_stock_methods,
     stream_unclosed,
     stream_writer_repr,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "stream_rejected",
     "stream_separators",
     "stream_start_tls",
+    "stream_stock_methods",
     "stream_unclosed",
     "stream_writer_repr",
 ]

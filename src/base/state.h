@@ -257,6 +257,7 @@ typedef struct fl_state {
     struct fl_methods methods[FL_STATE_METHODS];
     struct fl_stream_link stream_links[FL_STREAM_TRANSPORTS];
     struct fl_stream_feed_link stream_feeds[FL_STREAM_PROTOCOLS];
+    struct fl_stream_stock stream_stock;
 
     struct fl_freelist futures;
     struct fl_freelist tasks;

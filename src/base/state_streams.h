@@ -69,8 +69,15 @@
     X(stream_rejected)                                                        \
     X(stream_separators)                                                      \
     X(stream_start_tls)                                                       \
+    X(stream_stock_methods)                                                   \
     X(stream_unclosed)                                                        \
     X(stream_writer_repr)
+
+/* Version tags of asyncio's own classes while nobody patched them. */
+struct fl_stream_stock {
+    unsigned int protocol;
+    unsigned int reader;
+};
 
 struct fl_state;
 struct fl_stream_transport;

@@ -1,6 +1,6 @@
 #include "prims/reader_wait.h"
 
-#include "prims/common.h"
+#include "prims/stream_type.h"
 
 /* --- waiting ----------------------------------------------------------------------- */
 
@@ -27,7 +27,7 @@ wait_natively(FLReader *reader, FLCoro *self, const char *function,
     if (reader->paused && fl_reader_resume_transport(reader) < 0) {
         return PYGEN_ERROR;
     }
-    PyObject *future = fl_loop_create_future(self->st, reader->base.loop);
+    PyObject *future = fl_stream_create_future(&reader->base);
     if (future == NULL) {
         return PYGEN_ERROR;
     }

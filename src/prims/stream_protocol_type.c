@@ -5,6 +5,7 @@
 #include "prims/bound_type.h"
 #include "prims/common.h"
 #include "prims/stream_protocol.h"
+#include "prims/stream_stock.h"
 #include "prims/stream_type.h"
 
 /* --- life ------------------------------------------------------------------ */
@@ -454,5 +455,8 @@ fl_stream_protocol_init_types(PyObject *module)
         return -1;
     }
     fl_stream_offer_protocol(st, st->StreamProtocolType, fl_protocol_feed);
+    fl_stream_offer_protocol(
+        st, (PyTypeObject *)st->imp.asyncio_StreamReaderProtocol,
+        fl_stock_feed);
     return 0;
 }

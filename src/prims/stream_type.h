@@ -4,9 +4,20 @@
 
 #include "base/args.h"
 #include "prims/bound.h"
+#include "prims/common.h"
 
 /* Bind to loop (NULL or None: the current one).  0 or -1. */
 int fl_stream_take_loop(FLBound *self, PyObject *loop);
+
+/* self._loop.create_future() */
+static inline PyObject *
+fl_stream_create_future(FLBound *self)
+{
+    FLLoop *loop = (FLLoop *)self->loop;
+    return FL_LIKELY(self->native && loop->plain)
+               ? (PyObject *)fl_future_new(loop)
+               : fl_loop_create_future(self->st, self->loop);
+}
 
 /* self._loop.get_debug(): 1, 0, -1. */
 int fl_stream_debug(FLBound *self);

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import copy
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -94,7 +96,7 @@ async def connected(kind: str, path: Path, lib: Any = fastloop) -> AsyncIterator
         for _, writer in pair:
             writer.close()
         for _, writer in pair:
-            with contextlib.suppress(OSError, AssertionError):
+            with contextlib.suppress(OSError, AssertionError, BufferError):
                 await writer.wait_closed()
         server.close()
         await server.wait_closed()
@@ -118,21 +120,30 @@ def test_exchange(loop: Any, kind: str, tmp_path: Path) -> None:
     loop.run_until_complete(main())
 
 
+@pytest.fixture(params=["theirs", "ours"])
+def lib(request: pytest.FixtureRequest) -> Any:
+    """asyncio's streams, which ours are not patched over, or fastloop's."""
+    if request.param == "ours":
+        return fastloop
+    fastloop.unpatch()
+    return asyncio
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name", ["feed_data", "_wakeup_waiter", "read", "readexactly", "_wait_for_data"]
 )
 @pytest.mark.parametrize("where", ["class", "instance"])
 def test_patched_readers(
-    fast_loop: Any, kind: str, name: str, where: str, tmp_path: Path
+    fast_loop: Any, lib: Any, kind: str, name: str, where: str, tmp_path: Path
 ) -> None:
     """Whatever is put in a method's place is called, and not before."""
 
     async def main() -> None:
-        async with connected(kind, tmp_path) as pair:
+        async with connected(kind, tmp_path, lib) as pair:
             await exchange(pair)
             reader = pair[0][0]
-            target = reader if where == "instance" else fastloop.StreamReader
+            target = reader if where == "instance" else lib.StreamReader
             own = getattr(target, name)
             calls = []
 
@@ -154,30 +165,30 @@ def test_patched_readers(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("where", ["class", "instance", "subclass"])
 def test_patched_protocols(
-    fast_loop: Any, kind: str, where: str, tmp_path: Path
+    fast_loop: Any, lib: Any, kind: str, where: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with connected(kind, tmp_path) as pair:
+        async with connected(kind, tmp_path, lib) as pair:
             await exchange(pair)
             _, writer = pair[0]
             protocol = writer.transport.get_protocol()
-            assert type(protocol) is fastloop.StreamReaderProtocol
+            assert type(protocol) is lib.StreamReaderProtocol
             received = []
             if where == "subclass":
 
-                class Protocol(fastloop.StreamReaderProtocol):
+                class Protocol(lib.StreamReaderProtocol):  # type: ignore[misc]
                     def data_received(self, data: bytes) -> None:
                         received.append(data)
                         super().data_received(data)
 
                 other = Protocol(pair[0][0], loop=fast_loop)
-                other.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
+                other.connection_lost = protocol.connection_lost
                 writer.transport.set_protocol(other)
                 await exchange(pair)
             else:
                 target: Any = protocol
                 if where == "class":
-                    target = fastloop.StreamReaderProtocol
+                    target = lib.StreamReaderProtocol
                 own = target.data_received
 
                 def data_received(*args: Any) -> None:
@@ -228,6 +239,128 @@ def test_patched_transports(
             assert all(len(called) == 1 for called in calls.values())
 
     fast_loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_data_comes_without_a_call(
+    fast_loop: Any, lib: Any, kind: str, tmp_path: Path
+) -> None:
+    """No function in Python runs between a transport and a reader."""
+    called = set()
+
+    def profile(frame: Any, event: str, arg: object) -> None:
+        if event == "call":
+            called.add(frame.f_code.co_name)
+
+    async def main() -> None:
+        async with connected(kind, tmp_path, lib) as pair:
+            await exchange(pair)
+            sys.setprofile(profile)
+            await exchange(pair)
+            sys.setprofile(None)
+
+    fast_loop.run_until_complete(main())
+    # asyncio's own pause their transports, the last time that there is too much data
+    assert "_stream_reader" not in called or lib is asyncio
+    small = {"data_received", "feed_data", "_wakeup_waiter", "_stream_reader"}
+    assert not called & small or lib is asyncio
+
+
+def test_little_data_comes_to_asyncios_reader_without_a_call(
+    fast_loop: Any, tmp_path: Path
+) -> None:
+    fastloop.unpatch()
+    called = []
+
+    async def main() -> None:
+        async with connected("tcp", tmp_path, asyncio) as ((reader, _), (_, writer)):
+            writer.write(b"x")
+            assert await reader.read(1) == b"x"
+            sys.setprofile(lambda frame, *_: called.append(frame.f_code.co_name))
+            for wait in (0, 0, 10):
+                writer.write(b"x" * 100)
+                await turns(wait)
+                assert await reader.readexactly(100) == b"x" * 100
+            sys.setprofile(None)
+
+    fast_loop.run_until_complete(main())
+    assert "readexactly" in called and "turns" in called
+    assert not {"data_received", "feed_data", "_wakeup_waiter"} & set(called)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"_buffer": bytearray(b"old")},
+        {"_buffer": type("Buffer", (bytearray,), {})(b"old")},
+        {"_limit": 10.5},
+        {"_limit": 2**80},
+        {"_limit": 1},
+        {"_eof": 0},
+        {"_paused": True},
+        {"_transport": None},
+    ],
+)
+def test_readers_of_asyncios_that_somebody_has_changed(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    async def scenario(loop: Any) -> Any:
+        async with connected("tcp", tmp_path, asyncio) as ((reader, _), (_, writer)):
+            transport = reader._transport
+            for name, value in change.items():
+                setattr(reader, name, copy.copy(value))
+            seen = []
+            for size in (100, 1, 5000):
+                writer.write(b"x" * size)
+                await until(lambda: len(reader._buffer) or reader._paused)
+                seen.append((len(reader._buffer), reader._paused))
+                seen.append(await reader.read(4000))
+                seen.append((len(reader._buffer), reader._paused))
+                if reader._paused:
+                    reader._paused = False
+                    transport.resume_reading()
+            return seen
+
+    fastloop.unpatch()
+    answers = []
+    for factory in (asyncio.new_event_loop, fastloop.new_event_loop):
+        loop = factory()
+        answers.append(loop.run_until_complete(scenario(loop)))
+        loop.close()
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("what", ["asyncio", "cancelled", "view"])
+def test_asyncios_reader_with_another_waiter(
+    fast_loop: Any, what: str, tmp_path: Path
+) -> None:
+    fastloop.unpatch()
+    reports: list[Any] = []
+    fast_loop.set_exception_handler(lambda _, context: reports.append(context))
+
+    async def main() -> None:
+        async with connected("tcp", tmp_path, asyncio) as ((reader, _), (_, writer)):
+            writer.write(b"x")
+            assert await reader.read(1) == b"x"
+            waiter = asyncio.futures._PyFuture(loop=fast_loop)  # type: ignore[attr-defined]
+            if what == "cancelled":
+                waiter = fast_loop.create_future()
+                waiter.cancel()
+            if what == "view":
+                view = memoryview(reader._buffer)
+                writer.write(b"y")
+                await until(lambda: reports)
+                view.release()
+                return
+            reader._waiter = waiter
+            writer.write(b"y")
+            await until(lambda: reader._buffer)
+            assert reader._waiter is None
+            assert waiter.done() and waiter.cancelled() == (what == "cancelled")
+
+    fast_loop.run_until_complete(main())
+    kinds = [type(report["exception"]) for report in reports]
+    assert kinds == ([BufferError] if what == "view" else [])
 
 
 def test_patched_together(fast_loop: Any, tmp_path: Path) -> None:
