@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import contextvars
 import copy
+import gc
 import os
 import sys
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,27 @@ def test_exchange(loop: Any, kind: str, tmp_path: Path) -> None:
             await exchange(pair)
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_left(loop: Any, kind: str, tmp_path: Path) -> None:
+    refs: list[Any] = []
+
+    async def main() -> None:
+        async with connected(kind, tmp_path) as pair:
+            await exchange(pair)
+            for reader, writer in pair:
+                protocol = writer.transport.get_protocol()
+                refs.extend(map(weakref.ref, (reader, writer, protocol)))
+            tasks = [asyncio.ensure_future(pair[0][0].read()) for _ in range(2)]
+            await turns(2)
+            with pytest.raises(RuntimeError, match="already waiting"):
+                await tasks[1]
+
+    loop.run_until_complete(main())
+    loop.run_until_complete(turns(5))
+    gc.collect()
+    assert [ref() for ref in refs if ref() is not None] == []
 
 
 @pytest.fixture(params=["theirs", "ours"])
