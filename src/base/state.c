@@ -125,6 +125,8 @@ fl_state_clear(PyObject *module)
 {
     fl_state *st = fl_state_of_module(module);
     drain_freelists(st);
+    memset(st->stream_links, 0, sizeof(st->stream_links));
+    memset(st->stream_feeds, 0, sizeof(st->stream_feeds));
 #define X(name) Py_CLEAR(st->name);
     FL_STATE_TYPES(X)
 #undef X

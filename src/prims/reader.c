@@ -26,13 +26,22 @@ native_transport(FLReader *self)
                : fl_stream_transport_of(self->base.st, self->transport);
 }
 
+static int
+call_native(FLReader *self, int (*function)(PyObject *transport))
+{
+    PyObject *transport = Py_NewRef(self->transport);
+    int status = function(transport);
+    Py_DECREF(transport);
+    return status;
+}
+
 int
 fl_reader_resume_transport(FLReader *self)
 {
     self->paused = false;
     const struct fl_stream_transport *native = native_transport(self);
     return FL_LIKELY(native != NULL)
-               ? native->resume_reading(self->transport)
+               ? call_native(self, native->resume_reading)
                : tell_transport(self, self->base.st->str.resume_reading);
 }
 
@@ -52,7 +61,7 @@ pause_transport(FLReader *self)
 {
     const struct fl_stream_transport *native = native_transport(self);
     int status = native != NULL
-                     ? native->pause_reading(self->transport)
+                     ? call_native(self, native->pause_reading)
                      : tell_transport(self, self->base.st->str.pause_reading);
     if (status == 0) {
         self->paused = true;
@@ -80,17 +89,21 @@ fl_reader_set_transport(FLReader *self, PyObject *transport)
 
 /* --- the limit --------------------------------------------------------------------- */
 
-/* factor * limit as the largest number of bytes that is not more; -1 on error. */
+/* factor * limit as the largest number of bytes that is not more, -1 if it is negative;
+   also on error, with an exception. */
 static Py_ssize_t
 whole_bytes(PyObject *limit, int factor)
 {
     if (PyFloat_Check(limit)) {
         double bytes = PyFloat_AS_DOUBLE(limit) * factor;
+        if (bytes < 0.0) {
+            return -1;
+        }
         /* not for NaN, either */
         return bytes < 1e18 ? (Py_ssize_t)bytes : PY_SSIZE_T_MAX;
     }
     Py_ssize_t bytes = PyNumber_AsSsize_t(limit, NULL);
-    if (bytes == -1 && PyErr_Occurred()) {
+    if (bytes < 0) {
         return -1;
     }
     return bytes > PY_SSIZE_T_MAX / factor ? PY_SSIZE_T_MAX : bytes * factor;

@@ -120,20 +120,12 @@ fl_reader_wait_for_data(FLReader *self, PyObject *func_name)
 bool
 fl_reader_raise(const FLReader *reader)
 {
-    PyObject *exc = reader->exception;
-    if (FL_LIKELY(exc == NULL)) {
+    if (FL_LIKELY(reader->exception == NULL)) {
         return false;
     }
-    if (PyExceptionInstance_Check(exc)) {
-        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
-    }
-    else if (PyExceptionClass_Check(exc)) {
-        PyErr_SetNone(exc);
-    }
-    else {
-        PyErr_SetString(PyExc_TypeError,
-                        "exceptions must derive from BaseException");
-    }
+    PyObject *exc = Py_NewRef(reader->exception);
+    fl_stream_raise(exc);
+    Py_DECREF(exc);
     return true;
 }
 

@@ -177,6 +177,8 @@ move_out(struct fl_stream_buffer *b, char *to, Py_ssize_t n)
 static PyObject *
 take_shown(PyObject *shown, Py_ssize_t n)
 {
+    Py_ssize_t size = PyByteArray_GET_SIZE(shown);
+    n = n < size ? n : size;
     PyObject *data =
         PyBytes_FromStringAndSize(PyByteArray_AS_STRING(shown), n);
     if (data != NULL && PySequence_DelSlice(shown, 0, n) < 0) {
@@ -195,7 +197,9 @@ fl_stream_buffer_take(struct fl_stream_buffer *b, Py_ssize_t n)
         Py_DECREF(shown);
         return taken;
     }
-    FL_ASSERT(n <= b->total);
+    if (FL_UNLIKELY(n > b->total)) {
+        n = b->total;
+    }
     if (FL_LIKELY(b->count > 0 && b->offset == 0
                   && PyBytes_GET_SIZE(b->items[b->head]) == n)) {
         return pop(b);
@@ -280,6 +284,9 @@ Py_ssize_t
 fl_stream_buffer_find(const struct fl_stream_buffer *b, const char *sep,
                       Py_ssize_t n, Py_ssize_t from)
 {
+    if (from > fl_stream_buffer_size(b)) {
+        return -1;
+    }
     if (b->shown != NULL) {
         Py_ssize_t size = PyByteArray_GET_SIZE(b->shown) - from;
         Py_ssize_t found =

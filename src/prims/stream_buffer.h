@@ -41,7 +41,7 @@ fl_stream_buffer_size(const struct fl_stream_buffer *b)
 /* Add data, exact bytes. */
 int fl_stream_buffer_append(struct fl_stream_buffer *b, PyObject *data);
 
-/* Take the first n bytes, which are there, as bytes. */
+/* Take the first n bytes, or all if there are not so many, as bytes. */
 PyObject *fl_stream_buffer_take(struct fl_stream_buffer *b, Py_ssize_t n);
 
 /* Drop the first n bytes, or fewer if there are not so many. */

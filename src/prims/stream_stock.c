@@ -60,6 +60,7 @@ are_plain_classes(fl_state *st)
     const PyTypeObject *reader = (PyTypeObject *)st->imp.asyncio_StreamReader;
     return FL_LIKELY(protocol->tp_version_tag == st->stream_stock.protocol
                      && reader->tp_version_tag == st->stream_stock.reader
+                     && st->stream_stock.protocol != 0
                      && st->stream_stock.reader != 0)
            || check_classes(st);
 }
@@ -131,7 +132,7 @@ room_of(fl_state *st, PyObject *reader)
     if (limit != NULL && PyLong_CheckExact(limit)) {
         room = PyLong_AsSsize_t(limit);
         PyErr_Clear();
-        room = room > PY_SSIZE_T_MAX / 2 ? -1 : 2 * room;
+        room = room < 0 || room > PY_SSIZE_T_MAX / 2 ? -1 : 2 * room;
     }
     Py_XDECREF(limit);
     return room;

@@ -17,6 +17,21 @@ fl_stream_take_loop(FLBound *self, PyObject *loop)
     return status;
 }
 
+FL_COLD void
+fl_stream_raise(PyObject *exc)
+{
+    if (PyExceptionInstance_Check(exc)) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    }
+    else if (PyExceptionClass_Check(exc)) {
+        PyErr_SetNone(exc);
+    }
+    else {
+        PyErr_SetString(PyExc_TypeError,
+                        "exceptions must derive from BaseException");
+    }
+}
+
 int
 fl_stream_debug(FLBound *self)
 {

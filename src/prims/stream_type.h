@@ -19,6 +19,9 @@ fl_stream_create_future(FLBound *self)
                : fl_loop_create_future(self->st, self->loop);
 }
 
+/* raise exc */
+FL_COLD void fl_stream_raise(PyObject *exc);
+
 /* self._loop.get_debug(): 1, 0, -1. */
 int fl_stream_debug(FLBound *self);
 

@@ -52,13 +52,22 @@ native_transport(FLWriter *self)
                : NULL;
 }
 
+static inline int
+native_is_closing(FLWriter *self, const struct fl_stream_transport *native)
+{
+    PyObject *transport = Py_NewRef(self->transport);
+    int closing = native->is_closing(transport);
+    Py_DECREF(transport);
+    return closing;
+}
+
 /* 1, 0, -1 */
 static int
 transport_is_closing(FLWriter *self)
 {
     const struct fl_stream_transport *native = native_transport(self);
     if (FL_LIKELY(native != NULL)) {
-        return native->is_closing(self->transport);
+        return native_is_closing(self, native);
     }
     PyObject *answer =
         call_transport(self, self->base.st->str.is_closing, NULL);
@@ -88,16 +97,7 @@ check_reader(const FLWriter *writer, const fl_state *st)
     if (exc == NULL) {
         return -1;
     }
-    if (PyExceptionInstance_Check(exc)) {
-        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
-    }
-    else if (PyExceptionClass_Check(exc)) {
-        PyErr_SetNone(exc);
-    }
-    else {
-        PyErr_SetString(PyExc_TypeError,
-                        "exceptions must derive from BaseException");
-    }
+    fl_stream_raise(exc);
     Py_DECREF(exc);
     return -1;
 }
@@ -399,7 +399,7 @@ writer_is_closing(FLWriter *self, PyObject *Py_UNUSED(ignored))
 {
     const struct fl_stream_transport *native = native_transport(self);
     if (FL_LIKELY(native != NULL)) {
-        int closing = native->is_closing(self->transport);
+        int closing = native_is_closing(self, native);
         return closing < 0 ? NULL : PyBool_FromLong(closing);
     }
     return call_transport(self, self->base.st->str.is_closing, NULL);

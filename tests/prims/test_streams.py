@@ -146,6 +146,55 @@ def test_several_separators(loop: Loop) -> None:
     loop.run_until_complete(main())
 
 
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_separator_that_empties_the_buffer(loop: Loop, shown: bool) -> None:
+    """Its length is asked for when it has been found, which may run code that reads."""
+
+    class Separator(bytearray):
+        asked = 0
+
+        def __len__(self) -> int:
+            self.asked += 1
+            if self.asked == when:
+                with pytest.raises(StopIteration):
+                    reader.read(1000).send(None)
+            return super().__len__()
+
+    async def main() -> None:
+        nonlocal reader, when
+        for number in range(1, 7):
+            when = number
+            reader = make_reader(fastloop, loop, b"x" * 600, b"y" * 600 + b"\n")
+            if shown:
+                assert len(reader._buffer) == 1201
+            got = await outcome(within(reader.readuntil((Separator(b"\n"),))))
+            assert got[0] == "result" and (b"x" * 600 + b"y" * 600).endswith(
+                got[1][:-1]
+            )
+
+    when = 0
+    reader: Any = None
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("limit", [-1, -(2**63), -(2**100), -0.5, -1e300, 0])
+def test_a_limit_that_was_set_to_nothing(
+    loop: Loop, lib: ModuleType, limit: Any
+) -> None:
+    async def main() -> None:
+        reader = make_reader(lib, loop)
+        reader._limit = limit
+        transport = Transport()
+        reader.set_transport(transport)
+        reader.feed_data(b"a\nb")
+        assert transport.asked == ["pause"]
+        assert (await outcome(reader.readuntil()))[0] == "LimitOverrunError"
+        assert await reader.read(3) == b"a\nb"
+        assert transport.asked == ["pause"] + ["resume"] * (limit == 0)
+
+    loop.run_until_complete(main())
+
+
 def test_what_is_no_bytes_is_copied(loop: Loop, lib: ModuleType) -> None:
     class Bytes(bytes):
         pass
