@@ -73,6 +73,14 @@ join_blocks(FLCoro *self, PyObject **result)
     return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
+/* How much asyncio reads at once of everything. */
+static inline Py_ssize_t
+block_size(const FLReader *reader)
+{
+    Py_ssize_t limit = reader->limit;
+    return limit < 0 || limit > NUMBER_MAX ? NUMBER_MAX : limit;
+}
+
 /* Until the end: what there is each time.  Who was woken and finds nothing, because
    somebody else has read it, takes that for the end, as in asyncio. */
 static PySendResult
@@ -84,10 +92,15 @@ read_all(FLReader *reader, FLCoro *self, bool woken, PyObject **result)
             return PYGEN_ERROR;
         }
         if (size == 0 && !woken && !reader->eof) {
+            self->number = (double)block_size(reader);
             return fl_reader_wait(reader, self, "read", result);
         }
-        if (FL_UNLIKELY(reader->exception != NULL) && size > reader->limit) {
-            size = reader->limit; /* asyncio's blocks: the next one raises */
+        if (FL_UNLIKELY(reader->exception != NULL)) {
+            /* asyncio's next block raises; this one is as large as when it was
+               asked for */
+            Py_ssize_t most =
+                woken ? (Py_ssize_t)self->number : block_size(reader);
+            size = size < most ? size : most;
         }
         PyObject *block;
         if (fl_reader_give(reader, size, &block) != PYGEN_RETURN
