@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 pytest.register_assert_rewrite("io_support", "tls_support")
 
 TIMEOUT = 100  # a little more than what io_support allows
+
+
+@pytest.fixture
+def loop(loop: Any) -> Any:
+    """As everywhere, and no number is taken in the midst of the test."""
+    return _opened(loop)
+
+
+@pytest.fixture
+def fast_loop(fast_loop: Any) -> Any:
+    """As everywhere, and no number is taken in the midst of the test."""
+    return _opened(fast_loop)
+
+
+def _opened(loop: Any) -> Any:
+    from io_support import opened
+
+    return opened(loop)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

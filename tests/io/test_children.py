@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from io_support import LoopFactory, descriptors, until
+from io_support import LoopFactory, descriptors, opened, until
 
 import fastloop
 from fastloop import subprocesses
@@ -43,7 +43,7 @@ def has_children() -> bool:
 def nothing_is_left() -> Iterator[None]:
     subprocess._cleanup()  # type: ignore[attr-defined]
     assert not has_children()
-    fastloop.new_event_loop().close()  # what libuv opens for good
+    opened(fastloop.new_event_loop()).close()  # what libuv opens for good
     before = descriptors()
     yield
     gc.collect()

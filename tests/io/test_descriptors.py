@@ -206,7 +206,9 @@ def forget(make, scene):
 
 
 scenes = take_over, ask_for_the_socket, bind, serve, open_pipes, watch_sockets
-fastloop.new_event_loop().close()
+first = fastloop.new_event_loop()  # libuv keeps a pipe for good
+first.run_until_complete(asyncio.sleep(0.001))
+first.close()
 watch = Watch(sys.argv[1])
 watch.begin()
 gc.disable()

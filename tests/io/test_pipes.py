@@ -26,6 +26,7 @@ from io_support import (
     descriptors,
     isolated,
     on_both,
+    opened,
     outcome,
     run_python,
     run_until,
@@ -891,7 +892,7 @@ def test_number_that_the_user_closes(fast_loop: Loop) -> None:
 
 
 def test_closing_the_loop_closes_the_pipes() -> None:
-    loop = fastloop.new_event_loop()
+    loop = opened(fastloop.new_event_loop())
     before = descriptors()
     one, reads, writer = loop.run_until_complete(reading(loop))
     two, writes, reader = loop.run_until_complete(writing(loop))

@@ -31,6 +31,7 @@ from io_support import (
     end,
     isolated,
     on_both,
+    opened,
     outcome,
     receive,
     reset,
@@ -1007,7 +1008,7 @@ def test_closed_while_out_of_descriptors() -> None:
     from asyncio import constants
 
     constants.ACCEPT_RETRY_DELAY = 0.1
-    loop = fastloop.new_event_loop()
+    loop = opened(fastloop.new_event_loop())
     reports = collect_reports(loop)
 
     async def main() -> None:
