@@ -72,7 +72,7 @@ stubtest: $(VENV)/.built-lint  ## check the types against the running code
 format: $(VENV)/.built-lint  ## format the Python and the C
 	$(VENV)/bin/ruff check --fix-only .
 	$(VENV)/bin/ruff format .
-	$(VENV)/bin/clang-format -i $$(find src benchmarks -name '*.[ch]')
+	$(VENV)/bin/clang-format -i $$(find src benchmarks tests -name '*.[ch]')
 
 clean:  ## remove all that these commands made
 	rm -rf build dist .venv .venv-* *.egg-info fastloop/*.so .*_cache

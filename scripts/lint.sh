@@ -22,7 +22,7 @@ c_format() {
             echo "would be reformatted: $file"
             status=1
         }
-    done < <(find src benchmarks -name '*.[ch]' | sort)
+    done < <(find src benchmarks tests -name '*.[ch]' | sort)
     return $status
 }
 
