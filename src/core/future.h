@@ -5,8 +5,8 @@
    is woken through the ready ring with no callback object in between; with a
    listener, a C method of the object is called.
 
-   The first pair lies in the future, the others in an array.  What a future
-   rarely has is in a struct of its own, allocated when needed. */
+   The first pair lies in the future, the others in an array.  That, and what else a
+   future rarely has, is in a struct of its own, allocated when needed. */
 #ifndef FL_CORE_FUTURE_H
 #define FL_CORE_FUTURE_H
 
@@ -40,11 +40,12 @@ struct fl_callbacks {
 };
 
 struct fl_future_rare {
-    PyObject *source_tb;     /* owned; debug mode */
-    PyObject *cancel_msg;    /* owned */
-    PyObject *cancelled_exc; /* owned; to be raised once */
-    PyObject *exception_tb;  /* owned; restored when the exception is raised */
-    PyObject *throw_exc;     /* owned; task: to be thrown by the next step */
+    struct fl_callbacks *more; /* owned; the callbacks after the first */
+    PyObject *source_tb;       /* owned; debug mode */
+    PyObject *cancel_msg;      /* owned */
+    PyObject *cancelled_exc;   /* owned; to be raised once */
+    PyObject *exception_tb; /* owned; restored when the exception is raised */
+    PyObject *throw_exc;    /* owned; task: to be thrown by the next step */
 };
 
 typedef struct FLFuture {
@@ -59,7 +60,6 @@ typedef struct FLFuture {
                              one waiter, a set of several, or NULL */
 #endif
     struct fl_callback first;
-    struct fl_callbacks *more;   /* owned; NULL: none */
     struct fl_future_rare *rare; /* owned; NULL: all of it empty */
     uint8_t state;               /* enum fl_future_state */
     bool failed : 1;             /* finished with an exception */
@@ -151,6 +151,7 @@ PyObject *fl_future_list_callbacks(FLFuture *fut);
 /* Add to set the tasks that wait for fut. */
 int fl_future_add_waiting_tasks(FLFuture *fut, PyObject *set);
 #endif
+void fl_callbacks_free(struct fl_callbacks *more);
 void fl_future_clear_callbacks(FLFuture *fut);
 int fl_future_traverse_callbacks(FLFuture *fut, visitproc visit, void *arg);
 

@@ -38,39 +38,63 @@ context_of(const struct fl_callback *callback)
 
 /* --- the list ----------------------------------------------------------------- */
 
+/* The callbacks after the first. */
+static inline struct fl_callbacks *
+more_of(const FLFuture *fut)
+{
+    return FL_LIKELY(fut->rare == NULL) ? NULL : fut->rare->more;
+}
+
+/* They are somebody else's now. */
+static inline struct fl_callbacks *
+take_more(FLFuture *fut)
+{
+    struct fl_callbacks *more = more_of(fut);
+    if (more != NULL) {
+        fut->rare->more = NULL;
+    }
+    return more;
+}
+
 static Py_ssize_t
 count(const FLFuture *fut)
 {
-    return (fut->first.call != NULL) + (fut->more ? fut->more->count : 0);
+    const struct fl_callbacks *more = more_of(fut);
+    return (fut->first.call != NULL) + (more ? more->count : 0);
 }
 
 static struct fl_callback *
 entry(FLFuture *fut, Py_ssize_t i)
 {
     if (fut->first.call != NULL) {
-        return i == 0 ? &fut->first : &fut->more->items[i - 1];
+        return i == 0 ? &fut->first : &fut->rare->more->items[i - 1];
     }
-    return &fut->more->items[i];
+    return &fut->rare->more->items[i];
 }
 
-static FL_COLD int
+/* Room for one more; NULL with MemoryError. */
+static FL_COLD struct fl_callbacks *
 reserve(FLFuture *fut)
 {
-    Py_ssize_t size = fut->more ? fut->more->size * 2 : 4;
+    struct fl_future_rare *rare = fl_future_rare(fut);
+    if (rare == NULL) {
+        return NULL;
+    }
+    Py_ssize_t size = rare->more ? rare->more->size * 2 : 4;
     size_t bytes = sizeof(struct fl_callbacks)
                    + (size_t)size * sizeof(struct fl_callback);
-    struct fl_callbacks *more = PyMem_Realloc(fut->more, bytes);
+    struct fl_callbacks *more = PyMem_Realloc(rare->more, bytes);
     if (more == NULL) {
         PyErr_NoMemory();
-        return -1;
+        return NULL;
     }
-    if (fut->more == NULL) {
+    if (rare->more == NULL) {
         more->count = 0;
         more->next = 0;
     }
     more->size = size;
-    fut->more = more;
-    return 0;
+    rare->more = more;
+    return more;
 }
 
 /* A free entry at the end, to be filled in at once; NULL with MemoryError. */
@@ -78,12 +102,15 @@ static struct fl_callback *
 append(FLFuture *fut)
 {
     struct fl_callback *slot = &fut->first;
-    if (slot->call != NULL || fut->more != NULL) {
-        if ((fut->more == NULL || fut->more->count == fut->more->size)
-            && reserve(fut) < 0) {
-            return NULL;
+    struct fl_callbacks *more = more_of(fut);
+    if (slot->call != NULL || more != NULL) {
+        if (more == NULL || more->count == more->size) {
+            more = reserve(fut);
+            if (more == NULL) {
+                return NULL;
+            }
         }
-        slot = &fut->more->items[fut->more->count++];
+        slot = &more->items[more->count++];
     }
     return slot;
 }
@@ -98,15 +125,15 @@ take(FLFuture *fut, Py_ssize_t i)
         fut->first = (struct fl_callback){NULL, NULL};
         return taken;
     }
-    struct fl_callbacks *more = fut->more;
+    struct fl_callbacks *more = fut->rare->more;
     Py_ssize_t at = slot - more->items;
     more->count--;
     for (Py_ssize_t k = at; k < more->count; k++) {
         more->items[k] = more->items[k + 1];
     }
     if (more->count == 0) {
+        fut->rare->more = NULL;
         PyMem_Free(more);
-        fut->more = NULL;
     }
     return taken;
 }
@@ -120,8 +147,8 @@ release(struct fl_callback *callback)
     Py_XDECREF(context);
 }
 
-static void
-free_list(struct fl_callbacks *more)
+void
+fl_callbacks_free(struct fl_callbacks *more)
 {
     for (Py_ssize_t i = more->next; i < more->count; i++) {
         release(&more->items[i]);
@@ -132,11 +159,10 @@ free_list(struct fl_callbacks *more)
 void
 fl_future_clear_callbacks(FLFuture *fut)
 {
-    struct fl_callbacks *more = fut->more;
-    fut->more = NULL;
+    struct fl_callbacks *more = take_more(fut);
     release(&fut->first);
     if (more != NULL) {
-        free_list(more);
+        fl_callbacks_free(more);
     }
 }
 
@@ -145,10 +171,11 @@ fl_future_traverse_callbacks(FLFuture *fut, visitproc visit, void *arg)
 {
     Py_VISIT(fut->first.call);
     Py_VISIT(context_of(&fut->first));
-    for (Py_ssize_t i = fut->more ? fut->more->next : 0;
-         fut->more != NULL && i < fut->more->count; i++) {
-        Py_VISIT(fut->more->items[i].call);
-        Py_VISIT(context_of(&fut->more->items[i]));
+    const struct fl_callbacks *more = more_of(fut);
+    for (Py_ssize_t i = more ? more->next : 0; more != NULL && i < more->count;
+         i++) {
+        Py_VISIT(more->items[i].call);
+        Py_VISIT(context_of(&more->items[i]));
     }
     return 0;
 }
@@ -396,9 +423,8 @@ schedule_each(FLFuture *fut)
 {
     /* Beware: call_soon() may do anything to fut: detach the list first. */
     struct fl_callback first = fut->first;
-    struct fl_callbacks *more = fut->more;
+    struct fl_callbacks *more = take_more(fut);
     fut->first = (struct fl_callback){NULL, NULL};
-    fut->more = NULL;
     int status = first.call == NULL ? 0 : schedule(fut, &first);
     release(&first);
     for (Py_ssize_t i = 0; more != NULL && status == 0 && i < more->count;
@@ -406,7 +432,7 @@ schedule_each(FLFuture *fut)
         status = schedule(fut, &more->items[i]);
     }
     if (more != NULL) {
-        free_list(more);
+        fl_callbacks_free(more);
     }
     return status;
 }
@@ -415,7 +441,8 @@ schedule_each(FLFuture *fut)
 int
 fl_future_schedule_callbacks(FLFuture *fut)
 {
-    if (fut->first.call == NULL && fut->more == NULL) {
+    const struct fl_callbacks *others = more_of(fut);
+    if (fut->first.call == NULL && others == NULL) {
         return 0;
     }
     FLLoop *loop = fl_future_direct_loop(fut);
@@ -426,7 +453,7 @@ fl_future_schedule_callbacks(FLFuture *fut)
         fl_future_clear_callbacks(fut);
         return -1;
     }
-    if (FL_LIKELY(fut->more == NULL && fut->first.context == NULL)) {
+    if (FL_LIKELY(others == NULL && fut->first.context == NULL)) {
         FLTask *task = (FLTask *)fut->first.call;
         fut->first.call = NULL;
         if (FL_LIKELY(fl_task_waits_for(task, fut))) {
@@ -504,12 +531,11 @@ fl_future_run_callbacks(FLLoop *loop, FLFuture *fut)
         release(&callback);
     }
     /* Beware: a callback may run the garbage collector or clear fut: look at
-       fut->more anew each time. */
-    while (status == 0 && fut->more != NULL) {
-        struct fl_callbacks *more = fut->more;
+       the list anew each time. */
+    struct fl_callbacks *more;
+    while (status == 0 && (more = more_of(fut)) != NULL) {
         if (more->next == more->count) {
-            fut->more = NULL;
-            free_list(more);
+            fl_callbacks_free(take_more(fut));
             break;
         }
         struct fl_callback callback = more->items[more->next++];

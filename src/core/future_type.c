@@ -32,6 +32,9 @@ fl_future_traverse(FLFuture *self, visitproc visit, void *arg)
 static void
 free_rare(struct fl_future_rare *rare)
 {
+    if (rare->more != NULL) {
+        fl_callbacks_free(rare->more); /* added while the rest was cleared */
+    }
     Py_XDECREF(rare->source_tb);
     Py_XDECREF(rare->cancel_msg);
     Py_XDECREF(rare->cancelled_exc);
