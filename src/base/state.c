@@ -98,6 +98,7 @@ fl_state_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->current_tasks);
     Py_VISIT(st->done_coro);
     Py_VISIT(st->coroutine_types);
+    Py_VISIT(st->loop_class);
     return 0;
 }
 
@@ -144,5 +145,6 @@ fl_state_clear(PyObject *module)
     Py_CLEAR(st->current_tasks);
     Py_CLEAR(st->done_coro);
     Py_CLEAR(st->coroutine_types);
+    Py_CLEAR(st->loop_class);
     return 0;
 }

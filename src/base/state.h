@@ -245,6 +245,7 @@ typedef struct fl_state {
     PyObject *msg_kwnames;     /* ("msg",) */
     PyObject *current_tasks;   /* asyncio's {loop: task}; NULL from 3.14 */
     PyObject *coroutine_types; /* set: types that iscoroutine() accepted */
+    PyObject *loop_class; /* the first subclass of LoopType that was seen */
 
     Py_ssize_t running_task_offset; /* in the thread state; 0: not known */
     Py_ssize_t running_loop_offset; /* the same for the running loop */
@@ -267,6 +268,8 @@ typedef struct fl_state {
     struct fl_freelist stop_iterations;
     struct fl_freelist sock_ops;
     struct fl_freelist coros;
+    PyObject *young_coro; /* borrowed; see prims/coro.c */
+    PyObject *young_stop; /* borrowed; see core/stop_iteration.c */
     struct fl_freelist timeouts;
 } fl_state;
 

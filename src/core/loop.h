@@ -113,12 +113,15 @@ typedef struct FLLoop {
     struct fl_io *io; /* the io layer's, created at its first use */
 } FLLoop;
 
-/* A subclass of the C type, initialised or not? */
+FL_COLD bool fl_is_loop_slowly(fl_state *st, PyObject *o);
+
+/* Of a subclass of the C type, initialised or not?  Nearly always it is fastloop.Loop,
+   which has many bases. */
 static inline bool
 fl_is_loop(fl_state *st, PyObject *o)
 {
-    return Py_IS_TYPE(o, st->LoopType)
-           || PyType_IsSubtype(Py_TYPE(o), st->LoopType);
+    return FL_LIKELY((PyObject *)Py_TYPE(o) == st->loop_class)
+           || fl_is_loop_slowly(st, o);
 }
 
 FL_COLD void fl_loop_raise_not_open(const FLLoop *loop);

@@ -21,6 +21,20 @@ fl_clock_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* A class cannot lose a base with a layout of its own, so what is remembered stays true.
+   It is remembered for good: no class is let go here, which could run code. */
+bool
+fl_is_loop_slowly(fl_state *st, PyObject *o)
+{
+    if (!PyType_IsSubtype(Py_TYPE(o), st->LoopType)) {
+        return false;
+    }
+    if (st->loop_class == NULL) {
+        st->loop_class = Py_NewRef(Py_TYPE(o));
+    }
+    return true;
+}
+
 FL_COLD void
 fl_loop_raise_not_open(const FLLoop *loop)
 {
