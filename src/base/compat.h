@@ -78,6 +78,20 @@ fl_weakref_get(PyObject *ref, PyObject **target)
 #endif
 }
 
+/* Is an exact int that is not huge zero or less? */
+static inline bool
+fl_int_is_not_positive(PyObject *number)
+{
+    FL_ASSERT(PyLong_CheckExact(number));
+#if FL_PY312
+    PyLongObject *value = (PyLongObject *)number;
+    return PyUnstable_Long_IsCompact(value)
+           && PyUnstable_Long_CompactValue(value) <= 0;
+#else
+    return Py_SIZE(number) <= 0;
+#endif
+}
+
 /* Around what a tp_dealloc does after untracking: long chains of objects that own
    one another are freed without deep recursion.  From 3.14 the interpreter sees to
    that by itself. */

@@ -37,26 +37,39 @@ fl_freelist_get(struct fl_freelist *list)
         return NULL;
     }
     PyObject *o = list->items[--list->count];
+#  if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS)
     _Py_NewReference(o);
+#  else
+    Py_SET_REFCNT(o, 1); /* to tracers of references it has never been away */
+#  endif
     return o;
 #endif
 }
 
-/* True if the list took the untracked object. */
+/* True if the list took the untracked object, whose finaliser never ran: its type
+   has none, or remembers. */
 static inline bool
-fl_freelist_put(struct fl_freelist *list, PyObject *o)
+fl_freelist_put_fresh(struct fl_freelist *list, PyObject *o)
 {
 #ifdef FL_NO_FREELISTS
     (void)list;
     (void)o;
     return false;
 #else
-    if (list->count == FL_FREELIST_MAX || PyObject_GC_IsFinalized(o)) {
+    FL_ASSERT(!PyObject_GC_IsFinalized(o));
+    if (list->count == FL_FREELIST_MAX) {
         return false;
     }
     list->items[list->count++] = o;
     return true;
 #endif
+}
+
+/* The same for one whose finaliser may have run. */
+static inline bool
+fl_freelist_put(struct fl_freelist *list, PyObject *o)
+{
+    return !PyObject_GC_IsFinalized(o) && fl_freelist_put_fresh(list, o);
 }
 
 /* Really free what is kept. */

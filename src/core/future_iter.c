@@ -37,7 +37,7 @@ iter_dealloc(FLFutureIter *self)
     PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
     fl_state *st = module == NULL ? NULL : fl_state_of_module(module);
     if (st != NULL && type == st->FutureIterType
-        && fl_freelist_put(&st->future_iters, (PyObject *)self)) {
+        && fl_freelist_put_fresh(&st->future_iters, (PyObject *)self)) {
         return;
     }
     PyObject_GC_Del(self);

@@ -60,7 +60,7 @@ handle_dealloc(FLHandle *self)
     }
     fl_handle_clear(self);
     if (st != NULL && type == st->HandleType
-        && fl_freelist_put(&st->handles, (PyObject *)self)) {
+        && fl_freelist_put_fresh(&st->handles, (PyObject *)self)) {
         return;
     }
     PyObject_GC_Del(self);

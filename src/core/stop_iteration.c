@@ -1,7 +1,8 @@
 /* The interpreter's SEND instruction reads the result of an await from a
    StopIteration.  Constructing one in the usual way costs more than all the rest
    of the await, so ours is a subclass whose instances are recycled.  It differs
-   from its base in nothing else, name included.
+   from its base in nothing else, name included.  Nearly all are gone before another is
+   made: so the youngest is unknown to the garbage collector.
 
    Python 3.11 takes the value from the error indicator unwrapped, for free. */
 #include "core/stop_iteration.h"
@@ -29,29 +30,50 @@ fill_args(PyStopIterationObject *self, PyObject *value)
     if (FL_LIKELY(self->args != NULL)) {
         FL_ASSERT(PyTuple_GET_ITEM(self->args, 0) == Py_None);
         PyTuple_SET_ITEM(self->args, 0, Py_NewRef(value));
+        if (FL_UNLIKELY(!PyObject_GC_IsTracked(self->args))) {
+            PyObject_GC_Track(
+                self->args); /* its last item was a number, say */
+        }
         return 0;
     }
     self->args = PyTuple_Pack(1, value);
     return self->args == NULL ? -1 : 0;
 }
 
+/* Has somebody caught it, or thrown it? */
+static inline bool
+is_adorned(const PyStopIterationObject *self)
+{
+    uintptr_t any = (uintptr_t)self->dict | (uintptr_t)self->notes
+                    | (uintptr_t)self->traceback | (uintptr_t)self->context
+                    | (uintptr_t)self->cause;
+    return any != 0 || self->suppress_context;
+}
+
 static void
 stop_dealloc(PyStopIterationObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    Py_CLEAR(self->dict);
-    empty_args(self);
-    Py_CLEAR(self->notes);
-    Py_CLEAR(self->traceback);
-    Py_CLEAR(self->context);
-    Py_CLEAR(self->cause);
-    Py_CLEAR(self->value);
-    self->suppress_context = 0;
     PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
     fl_state *st = module == NULL ? NULL : fl_state_of_module(module);
+    if (FL_LIKELY(st != NULL && st->young_stop == (PyObject *)self)) {
+        st->young_stop = NULL;
+    }
+    else {
+        PyObject_GC_UnTrack(self);
+    }
+    if (FL_UNLIKELY(is_adorned(self))) {
+        Py_CLEAR(self->dict);
+        Py_CLEAR(self->notes);
+        Py_CLEAR(self->traceback);
+        Py_CLEAR(self->context);
+        Py_CLEAR(self->cause);
+        self->suppress_context = 0;
+    }
+    empty_args(self);
+    Py_CLEAR(self->value);
     if (st != NULL && type == st->StopIterationType
-        && fl_freelist_put(&st->stop_iterations, (PyObject *)self)) {
+        && fl_freelist_put_fresh(&st->stop_iterations, (PyObject *)self)) {
         return;
     }
     Py_CLEAR(self->args);
@@ -67,10 +89,12 @@ fl_stop_iteration(fl_state *st, PyObject *value)
         return NULL; /* None is immortal */
     }
     PyObject *exc = fl_freelist_get(&st->stop_iterations);
-    if (exc != NULL) {
-        PyObject_GC_Track(exc);
+    PyObject *young = st->young_stop;
+    st->young_stop = exc;
+    if (FL_UNLIKELY(young != NULL)) {
+        PyObject_GC_Track(young);
     }
-    else {
+    if (FL_UNLIKELY(exc == NULL)) { /* a new one is tracked from the start */
         exc = PyType_GenericAlloc(st->StopIterationType, 0);
     }
     if (exc == NULL || fill_args((PyStopIterationObject *)exc, value) < 0) {

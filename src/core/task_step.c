@@ -368,7 +368,10 @@ advance(FLTask *task, fl_state *st, FL_STEALS(3) PyObject *exc)
     PyObject *result;
     PySendResult outcome;
     if (FL_LIKELY(exc == NULL)) {
-        outcome = PyIter_Send(task->coro, Py_None, &result);
+        outcome = PyCoro_CheckExact(task->coro)
+                      ? PyCoro_Type.tp_as_async->am_send(task->coro, Py_None,
+                                                         &result)
+                      : PyIter_Send(task->coro, Py_None, &result);
     }
     else {
         outcome = throw_in(st, task->coro, exc, &result);

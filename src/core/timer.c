@@ -161,7 +161,7 @@ timer_dealloc(FLTimer *self)
     }
     fl_handle_clear(&self->base);
     if (st != NULL && type == st->TimerHandleType
-        && fl_freelist_put(&st->timers, (PyObject *)self)) {
+        && fl_freelist_put_fresh(&st->timers, (PyObject *)self)) {
         return;
     }
     PyObject_GC_Del(self);

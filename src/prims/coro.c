@@ -11,6 +11,19 @@
 
 /* --- life ------------------------------------------------------------------ */
 
+/* Most coroutines are over before another is made.  So the one made last, while it has
+   not waited, is unknown to the garbage collector: only from then on can it be part of
+   a cycle that somebody forgets. */
+static void
+track_young(fl_state *st)
+{
+    PyObject *young = st->young_coro;
+    if (young != NULL) {
+        st->young_coro = NULL;
+        PyObject_GC_Track(young);
+    }
+}
+
 static int
 coro_traverse(FLCoro *self, visitproc visit, void *arg)
 {
@@ -22,15 +35,23 @@ coro_traverse(FLCoro *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* Emptied, it cannot run any more. */
+/* HOT: emptied, it cannot run any more.  Most use one or two slots. */
 static int
 coro_clear(FLCoro *self)
 {
     self->phase = FL_CORO_CLOSED;
     fl_list_unlink(&self->node);
     Py_CLEAR(self->awaiting);
-    for (int i = 0; i < FL_CORO_SLOTS; i++) {
-        Py_CLEAR(self->slots[i]);
+    Py_CLEAR(self->slots[0]);
+    Py_CLEAR(self->slots[1]);
+    uintptr_t more = 0;
+    for (int i = 2; i < FL_CORO_SLOTS; i++) {
+        more |= (uintptr_t)self->slots[i];
+    }
+    if (more != 0) {
+        for (int i = 2; i < FL_CORO_SLOTS; i++) {
+            Py_CLEAR(self->slots[i]);
+        }
     }
     return 0;
 }
@@ -51,6 +72,7 @@ static PyObject *coro_close(FLCoro *self, PyObject *ignored);
 static void
 coro_finalize(FLCoro *self)
 {
+    self->finalized = true;
     if (self->phase == FL_CORO_CLOSED) {
         return;
     }
@@ -66,11 +88,34 @@ coro_finalize(FLCoro *self)
     fl_err_give(raised);
 }
 
-static void
-coro_dealloc(FLCoro *self)
+/* The state, or NULL if the type has lost its module: then there is none any more. */
+FL_BORROWED static inline fl_state *
+state_of(const FLCoro *self)
 {
+    return ((PyHeapTypeObject *)Py_TYPE(self))->ht_module == NULL ? NULL
+                                                                  : self->st;
+}
+
+/* HOT: what is over holds nothing. */
+static inline void
+free_closed(FLCoro *self, fl_state *st)
+{
+    FL_ASSERT(self->awaiting == NULL && self->slots[0] == NULL);
     PyTypeObject *type = Py_TYPE(self);
-    if (FL_UNLIKELY(self->phase != FL_CORO_CLOSED)
+    if (FL_UNLIKELY(st == NULL || self->finalized)
+        || !fl_freelist_put_fresh(&st->coros, (PyObject *)self)) {
+        PyObject_GC_Del(self);
+        Py_DECREF(type);
+    }
+}
+
+static void coro_dealloc(FLCoro *self);
+
+/* It was never awaited, or never ended, or somebody has a weak reference to it. */
+static FL_COLD void
+dealloc_slowly(FLCoro *self)
+{
+    if (self->phase != FL_CORO_CLOSED
         && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
         return;
     }
@@ -79,18 +124,32 @@ coro_dealloc(FLCoro *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    if (FL_UNLIKELY(self->phase != FL_CORO_CLOSED)) {
+    if (self->phase != FL_CORO_CLOSED) {
         coro_clear(self); /* it ignored GeneratorExit */
     }
-    FL_ASSERT(self->awaiting == NULL && self->slots[0] == NULL);
-    /* the type may have lost its module: then there is no state any more */
-    if (((PyHeapTypeObject *)type)->ht_module == NULL
-        || type != self->st->CoroType
-        || !fl_freelist_put(&self->st->coros, (PyObject *)self)) {
-        PyObject_GC_Del(self);
-        Py_DECREF(type);
-    }
+    free_closed(self, state_of(self));
     FL_TRASHCAN_END
+}
+
+static void
+coro_dealloc(FLCoro *self)
+{
+    fl_state *st = state_of(self);
+    bool young = st != NULL && st->young_coro == (PyObject *)self;
+    if (FL_UNLIKELY(self->phase != FL_CORO_CLOSED || self->weakrefs != NULL)) {
+        if (young) {
+            track_young(st);
+        }
+        dealloc_slowly(self);
+        return;
+    }
+    if (FL_LIKELY(young)) {
+        st->young_coro = NULL;
+    }
+    else {
+        PyObject_GC_UnTrack(self);
+    }
+    free_closed(self, st);
 }
 
 /* HOT */
@@ -114,7 +173,9 @@ fl_coro_new(fl_state *st, const struct fl_coro_kind *kind)
     self->step = 0;
     self->option = 0;
     self->phase = FL_CORO_CREATED;
-    PyObject_GC_Track(self);
+    self->finalized = false;
+    track_young(st);
+    st->young_coro = (PyObject *)self;
     return self;
 }
 
@@ -265,6 +326,26 @@ replace_stop_iteration(void)
     fl_err_give(exc);
 }
 
+/* It waits, perhaps for ever. */
+static inline PySendResult
+suspend(FLCoro *self)
+{
+    self->phase = FL_CORO_SUSPENDED;
+    if (self->st->young_coro == (PyObject *)self) {
+        track_young(self->st);
+    }
+    return PYGEN_NEXT;
+}
+
+/* One without a body is driven only when something is thrown into it. */
+static inline PySendResult
+run_body(FLCoro *self, PyObject *value, PyObject **result)
+{
+    return FL_LIKELY(self->kind->run != NULL)
+               ? self->kind->run(self, value, result)
+               : PYGEN_ERROR;
+}
+
 /* Run the body with value (NULL: an exception is raised) until it waits for
    something pending, or ends.  Steals value. */
 static PySendResult
@@ -273,7 +354,7 @@ drive(FLCoro *self, FL_STEALS(2) PyObject *value, PyObject **result)
     self->phase = FL_CORO_RUNNING;
     for (;;) {
         *result = NULL;
-        PySendResult status = self->kind->run(self, value, result);
+        PySendResult status = run_body(self, value, result);
         Py_XDECREF(value);
         if (status != PYGEN_NEXT) {
             FL_ASSERT((*result == NULL) == (PyErr_Occurred() != NULL));
@@ -291,8 +372,7 @@ drive(FLCoro *self, FL_STEALS(2) PyObject *value, PyObject **result)
             return status;
         }
         if (*result != NULL) { /* a bare yield */
-            self->phase = FL_CORO_SUSPENDED;
-            return PYGEN_NEXT;
+            return suspend(self);
         }
         if (FL_UNLIKELY(self->awaiting == NULL)) {
             value = NULL; /* fl_coro_await() failed */
@@ -300,8 +380,7 @@ drive(FLCoro *self, FL_STEALS(2) PyObject *value, PyObject **result)
         }
         status = advance_awaited(self, Py_None, result);
         if (status == PYGEN_NEXT) {
-            self->phase = FL_CORO_SUSPENDED;
-            return PYGEN_NEXT;
+            return suspend(self);
         }
         value = *result;
     }
@@ -331,6 +410,20 @@ check_resumable(const FLCoro *self)
     return refuse(self);
 }
 
+/* HOT: one without a body.  It holds nothing, so the garbage collector need not know
+   it. */
+static inline PySendResult
+yield_once(FLCoro *self, PyObject **result)
+{
+    *result = Py_NewRef(Py_None);
+    if (self->phase == FL_CORO_CREATED) {
+        self->phase = FL_CORO_SUSPENDED;
+        return PYGEN_NEXT;
+    }
+    self->phase = FL_CORO_CLOSED;
+    return PYGEN_RETURN;
+}
+
 /* HOT */
 static PySendResult
 coro_am_send(FLCoro *self, PyObject *sent, PyObject **result)
@@ -344,6 +437,9 @@ coro_am_send(FLCoro *self, PyObject *sent, PyObject **result)
             PyExc_TypeError,
             "can't send non-None value to a just-started coroutine");
         return PYGEN_ERROR;
+    }
+    if (self->kind->run == NULL) {
+        return yield_once(self, result);
     }
     Py_INCREF(self);
     PySendResult status;
@@ -369,10 +465,12 @@ static PyObject *
 coro_next(FLCoro *self)
 {
     PyObject *result;
-    if (coro_am_send(self, Py_None, &result) == PYGEN_RETURN) {
-        return fl_stop_iteration(self->st, result);
+    if (self->kind->run == NULL && check_resumable(self) == 0) {
+        return yield_once(self, &result) == PYGEN_NEXT ? result : NULL;
     }
-    return result;
+    return coro_am_send(self, Py_None, &result) == PYGEN_RETURN
+               ? fl_stop_iteration(self->st, result)
+               : result;
 }
 
 /* --- throwing --------------------------------------------------------------------- */

@@ -41,6 +41,7 @@
 
 typedef struct FLCoro FLCoro;
 
+/* Without a body: it yields once, is then over and gives None. */
 struct fl_coro_kind {
     const char *name;     /* __name__ */
     const char *qualname; /* __qualname__, as in asyncio: "Lock.acquire" */
@@ -67,6 +68,7 @@ struct FLCoro {
     uint8_t step;                   /* the kind's; 0 at first */
     uint8_t option;                 /* the kind's */
     uint8_t phase;                  /* enum fl_coro_phase */
+    bool finalized;
 };
 
 /* A coroutine that has not started.  When it ends, slots are emptied and node is

@@ -94,6 +94,7 @@ sleep_run(FLCoro *self, PyObject *value, PyObject **result)
 }
 
 static const struct fl_coro_kind sleep_kind = {"sleep", "sleep", sleep_run};
+static const struct fl_coro_kind yield_kind = {"sleep", "sleep", NULL};
 
 const char fl_sleep_doc[] =
     "sleep(delay, result=None)\n--\n\n"
@@ -109,6 +110,10 @@ fl_sleep(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
          PyObject *kwnames)
 {
     fl_state *st = fl_state_of_module(module);
+    if (FL_LIKELY(nargs == 1 && kwnames == NULL && PyLong_CheckExact(args[0])
+                  && fl_int_is_not_positive(args[0]))) {
+        return (PyObject *)fl_coro_new(st, &yield_kind);
+    }
     PyObject *values[2] = {nargs > 0 ? args[0] : NULL, NULL};
     if (FL_UNLIKELY(nargs != 1 || kwnames != NULL)
         && fl_args_parse(st, &sleep_signature, args, nargs, kwnames, values)

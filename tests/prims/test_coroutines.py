@@ -46,6 +46,82 @@ def test_closed_is_not_warned_of(lib: ModuleType) -> None:
         gc.collect()
 
 
+@pytest.mark.parametrize("result", [None, 1])
+def test_driven_by_hand(lib: ModuleType, result: Any) -> None:
+    def begun() -> Any:
+        coro = lib.sleep(0) if result is None else lib.sleep(0, result)
+        assert coro.send(None) is None
+        return coro
+
+    coro = begun()
+    with pytest.raises(StopIteration) as ended:
+        coro.send(None)
+    assert ended.value.value == result
+    for again in (lambda: coro.send(None), lambda: coro.throw(KeyError())):
+        with pytest.raises(RuntimeError, match="cannot reuse already awaited"):
+            again()
+    with pytest.raises(KeyError):
+        begun().throw(KeyError())
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        begun().throw(StopIteration(5))
+    coro = begun()
+    coro.close()
+    coro.close()
+    unstarted = lib.sleep(0)
+    with pytest.raises(TypeError, match="can't send non-None value"):
+        unstarted.send(1)
+    unstarted.close()
+
+
+def test_forgotten_in_a_cycle(lib: ModuleType) -> None:
+    """The garbage collector finds it, started or not, when another has been made."""
+
+    class Node:
+        coro: Any = None
+
+    async def main() -> None:
+        lock = lib.Lock()
+        await lock.acquire()
+        for started in (False, True):
+            node = Node()
+            node.coro = lib.wait_for(node, 1) if not started else lock.acquire()
+            if started:
+                lock.owner = node
+                node.coro.send(None)
+            gone = weakref.ref(node)
+            lib.sleep(0).close()
+            del node
+            if started:
+                del lock
+            gc.collect()
+            assert gone() is None
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asyncio.run(main())
+
+
+def test_result_of_one_in_a_cycle(lib: ModuleType) -> None:
+    class Node:
+        caught: Any = None
+
+    node = Node()
+    gone = weakref.ref(node)
+    for value in (node, 1):
+        coro = lib.sleep(0, value)
+        coro.send(None)
+        try:
+            coro.send(None)
+        except StopIteration as stop:
+            assert stop.value is value
+            assert stop.args == (value,)
+            if value is node:
+                node.caught = stop
+    del node, value, coro
+    gc.collect()
+    assert gone() is None
+
+
 def test_awaited_once(lib: ModuleType, run: Any) -> None:
     async def main() -> None:
         coro = lib.sleep(0, 1)
