@@ -421,6 +421,52 @@ fl_queue_put_nowait(FLQueue *self, PyObject *item)
     return fl_queue_wake(self, &self->getters);
 }
 
+static inline bool
+is_plain(FLQueue *self)
+{
+    return uses_ring(self) && fl_bound_overrides(&self->base) == 0;
+}
+
+/* fl_queue_wake() of a plain queue */
+static inline int
+wake_plain(FLQueue *self, struct fl_waiters *waiters)
+{
+    return FL_LIKELY(fl_waiters_empty(waiters))
+               ? 0
+               : fl_waiters_pop(self->base.st, waiters, false);
+}
+
+int
+fl_queue_try_put(FLQueue *self, PyObject *item)
+{
+    Py_ssize_t count = (Py_ssize_t)fl_ring_count(&self->items);
+    if (FL_UNLIKELY(!is_plain(self) || self->shutdown
+                    || (count >= self->limit && self->limit != 0))) {
+        return 0;
+    }
+    if (ring_put(&self->items, item) < 0) {
+        return -1;
+    }
+    self->unfinished++;
+    if (set_finished(self, false) < 0) {
+        return -1;
+    }
+    return wake_plain(self, &self->getters) < 0 ? -1 : 1;
+}
+
+PyObject *
+fl_queue_try_get(FLQueue *self)
+{
+    if (FL_UNLIKELY(!is_plain(self) || fl_ring_count(&self->items) == 0)) {
+        return NULL;
+    }
+    PyObject *item = ring_get(&self->items);
+    if (wake_plain(self, &self->putters) < 0) {
+        Py_CLEAR(item);
+    }
+    return item;
+}
+
 int
 fl_queue_put_nowait_any(FLQueue *self, PyObject *item)
 {

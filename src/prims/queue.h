@@ -45,6 +45,11 @@ PyObject *fl_queue_get_nowait_any(FLQueue *self);
 int fl_queue_task_done(FLQueue *self);
 int fl_queue_shutdown(FLQueue *self, bool immediate);
 
+/* HOT: put() and get() where nothing is overridden and nobody has to wait.  The long
+   way: 0, and NULL with no exception. */
+int fl_queue_try_put(FLQueue *self, PyObject *item); /* 1: done; -1 */
+PyObject *fl_queue_try_get(FLQueue *self);
+
 /* Wake the next of getters or putters, perhaps through _wakeup_next(). */
 int fl_queue_wake(FLQueue *self, struct fl_waiters *waiters);
 

@@ -94,6 +94,15 @@ static PySendResult
 get_run(FLCoro *self, PyObject *value, PyObject **result)
 {
     FLQueue *queue = (FLQueue *)self->slots[FL_WAIT_OWNER];
+    if (FL_LIKELY(value != NULL)) {
+        *result = fl_queue_try_get(queue);
+        if (FL_LIKELY(*result != NULL)) {
+            return PYGEN_RETURN;
+        }
+        if (PyErr_Occurred()) {
+            return PYGEN_ERROR;
+        }
+    }
     PySendResult status = until_ready(queue, &getting, self, value, result);
     if (status != PYGEN_RETURN) {
         return status;
@@ -107,6 +116,15 @@ static PySendResult
 put_run(FLCoro *self, PyObject *value, PyObject **result)
 {
     FLQueue *queue = (FLQueue *)self->slots[FL_WAIT_OWNER];
+    if (FL_LIKELY(value != NULL)) {
+        int done = fl_queue_try_put(queue, self->slots[ITEM]);
+        if (FL_LIKELY(done > 0)) {
+            return fl_coro_return_none(result);
+        }
+        if (done < 0) {
+            return PYGEN_ERROR;
+        }
+    }
     PySendResult status = until_ready(queue, &putting, self, value, result);
     if (status != PYGEN_RETURN) {
         return status;

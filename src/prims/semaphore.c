@@ -105,7 +105,10 @@ static inline int
 is_locked(FLSemaphore *self)
 {
     int zero = is_zero(self);
-    return zero != 0 ? zero : fl_waiters_any(self->base.st, &self->waiters);
+    if (zero != 0 || FL_LIKELY(fl_waiters_empty(&self->waiters))) {
+        return zero;
+    }
+    return fl_waiters_any(self->base.st, &self->waiters);
 }
 
 /* Give a permit to the first waiter.  1: did, 0: there is none, -1. */

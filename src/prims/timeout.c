@@ -5,6 +5,7 @@
 #include "base/args.h"
 #include "core/timer.h"
 #include "prims/coro.h"
+#include "prims/done.h"
 
 #include <math.h>
 
@@ -370,6 +371,10 @@ timeout_aexit(FLTimeout *self, PyObject *const *args, Py_ssize_t nargs)
                      "__aexit__() takes 3 arguments (%zd given)", nargs);
         return NULL;
     }
+    /* `async with` awaits at once what is returned: save a coroutine */
+    if (FL_LIKELY(args[1] == Py_None && self->state == ENTERED)) {
+        return fl_timeout_exit(self, NULL) < 0 ? NULL : fl_done_coro(self->st);
+    }
     FLCoro *coro = fl_coro_new(self->st, &exit_kind);
     if (coro != NULL) {
         coro->slots[0] = Py_NewRef(self);
@@ -515,7 +520,7 @@ timeout_dealloc(FLTimeout *self)
     PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
     fl_state *st = module == NULL ? NULL : fl_state_of_module(module);
     if (st == NULL || type != st->TimeoutType
-        || !fl_freelist_put(&st->timeouts, (PyObject *)self)) {
+        || !fl_freelist_put_fresh(&st->timeouts, (PyObject *)self)) {
         type->tp_free(self);
         Py_DECREF(type);
     }
