@@ -117,14 +117,14 @@ def test_no_leaks(loop_factory: Any, way: Callable[[], Any]) -> None:
     loop = loop_factory()
 
     async def often() -> None:
-        for _ in range(50):
+        for _ in range(100):
             await way()
 
     try:
         lost = refs_lost(lambda: loop.run_until_complete(often()))
     finally:
         loop.close()
-    assert lost < 25
+    assert lost < 50  # freelists still grow a little
 
 
 # a group that is dropped goes on waiting, as asyncio's does, and says so
