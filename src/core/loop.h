@@ -114,9 +114,7 @@ typedef struct FLLoop {
 } FLLoop;
 
 FL_COLD bool fl_is_loop_slowly(fl_state *st, PyObject *o);
-
-/* Of a subclass of the C type, initialised or not?  Nearly always it is fastloop.Loop,
-   which has many bases. */
+/* A subclass of the C type (of many bases), initialised or not? */
 static inline bool
 fl_is_loop(fl_state *st, PyObject *o)
 {
