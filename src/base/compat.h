@@ -30,19 +30,15 @@ PyObject *fl_err_take(void); /* errors.c */
 #endif
 
 /* Raise exc (NULL: clear).  Steals exc. */
+#if FL_PY312
 static inline void
 fl_err_give(FL_STEALS(1) PyObject *exc)
 {
-#if FL_PY312
     PyErr_SetRaisedException(exc);
-#else
-    if (exc == NULL) {
-        PyErr_Clear();
-        return;
-    }
-    PyErr_Restore(Py_NewRef(Py_TYPE(exc)), exc, PyException_GetTraceback(exc));
-#endif
 }
+#else
+void fl_err_give(FL_STEALS(1) PyObject *exc); /* errors.c */
+#endif
 
 /* Like getattr(o, name, None) that tells absence apart: 1 found (*res is a new
    reference), 0 absent (*res is NULL), -1 error. */
@@ -112,14 +108,10 @@ fl_type_name(const PyTypeObject *type)
     return dot == NULL ? type->tp_name : dot + 1;
 }
 
-static inline bool
-fl_interpreter_finalizing(void)
-{
 #if FL_PY313
-    return Py_IsFinalizing();
+#  define fl_interpreter_finalizing Py_IsFinalizing
 #else
-    return _Py_IsFinalizing();
+#  define fl_interpreter_finalizing _Py_IsFinalizing
 #endif
-}
 
 #endif

@@ -51,4 +51,14 @@ fl_err_take(void)
     Py_DECREF(type);
     return value;
 }
+
+void
+fl_err_give(PyObject *exc)
+{
+    if (exc == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    PyErr_Restore(Py_NewRef(Py_TYPE(exc)), exc, PyException_GetTraceback(exc));
+}
 #endif
