@@ -84,7 +84,7 @@ fl_condition_make(fl_state *st)
 static int
 condition_traverse(FLCondition *self, visitproc visit, void *arg)
 {
-    Py_VISIT(self->waiters.shown);
+    FL_VISIT_WAITERS(&self->waiters);
     Py_VISIT(self->lock);
     return fl_bound_traverse(&self->base, visit, arg);
 }

@@ -35,12 +35,21 @@ coro_traverse(FLCoro *self, visitproc visit, void *arg)
     return 0;
 }
 
+void
+fl_coro_unlink(FLCoro *self)
+{
+    if (fl_list_linked(&self->node)) {
+        fl_list_unlink(&self->node);
+        Py_DECREF(self->slots[FL_WAIT_FUTURE]); /* the list's */
+    }
+}
+
 /* HOT: emptied, it cannot run any more.  Most use one or two slots. */
 static int
 coro_clear(FLCoro *self)
 {
     self->phase = FL_CORO_CLOSED;
-    fl_list_unlink(&self->node);
+    fl_coro_unlink(self);
     Py_CLEAR(self->awaiting);
     Py_CLEAR(self->slots[0]);
     Py_CLEAR(self->slots[1]);

@@ -62,7 +62,7 @@ struct FLCoro {
     PyObject *weakrefs;
     PyObject *awaiting;             /* owned; a native future or an iterator */
     PyObject *slots[FL_CORO_SLOTS]; /* owned; the kind's, NULL at first */
-    struct fl_list node;            /* the kind's; unlinked when it ends */
+    struct fl_list node;            /* in a list of those that wait */
     double number;                  /* the kind's */
     int32_t count;                  /* the kind's */
     uint8_t step;                   /* the kind's; 0 at first */
@@ -70,6 +70,13 @@ struct FLCoro {
     uint8_t phase;                  /* enum fl_coro_phase */
     bool finalized;
 };
+
+/* Slots of a coroutine that waits in a list: whose list, the future, of which the list
+   has a reference, too. */
+#define FL_WAIT_OWNER  0
+#define FL_WAIT_FUTURE 1
+
+void fl_coro_unlink(FLCoro *self);
 
 /* A coroutine that has not started.  When it ends, slots are emptied and node is
    unlinked, if the body has not done so. */

@@ -94,7 +94,7 @@ event_init(FLEvent *self, PyObject *args, PyObject *kwargs)
 static int
 event_traverse(FLEvent *self, visitproc visit, void *arg)
 {
-    Py_VISIT(self->waiters.shown);
+    FL_VISIT_WAITERS(&self->waiters);
     return fl_bound_traverse(&self->base, visit, arg);
 }
 

@@ -142,7 +142,7 @@ lock_init(FLLock *self, PyObject *args, PyObject *kwargs)
 static int
 lock_traverse(FLLock *self, visitproc visit, void *arg)
 {
-    Py_VISIT(self->waiters.shown);
+    FL_VISIT_WAITERS(&self->waiters);
     return fl_bound_traverse(&self->base, visit, arg);
 }
 

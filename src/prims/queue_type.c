@@ -91,8 +91,8 @@ queue_traverse(FLQueue *self, visitproc visit, void *arg)
     }
     Py_VISIT(self->container);
     Py_VISIT(self->maxsize);
-    Py_VISIT(self->getters.shown);
-    Py_VISIT(self->putters.shown);
+    FL_VISIT_WAITERS(&self->getters);
+    FL_VISIT_WAITERS(&self->putters);
     Py_VISIT(self->finished);
     return fl_bound_traverse(&self->base, visit, arg);
 }

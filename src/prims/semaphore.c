@@ -353,7 +353,7 @@ bounded_init(FLSemaphore *self, PyObject *args, PyObject *kwargs)
 static int
 semaphore_traverse(FLSemaphore *self, visitproc visit, void *arg)
 {
-    Py_VISIT(self->waiters.shown);
+    FL_VISIT_WAITERS(&self->waiters);
     Py_VISIT(self->odd);
     Py_VISIT(self->bound);
     return fl_bound_traverse(&self->base, visit, arg);

@@ -95,7 +95,7 @@ protocol_init(FLStreamProtocol *self, PyObject *args, PyObject *kwargs)
 static int
 protocol_traverse(FLStreamProtocol *self, visitproc visit, void *arg)
 {
-    Py_VISIT(self->drains.shown);
+    FL_VISIT_WAITERS(&self->drains);
     Py_VISIT(self->reader_wr);
     Py_VISIT(self->strong_reader);
     Py_VISIT(self->connected);

@@ -23,12 +23,28 @@ fl_waiters_init(struct fl_waiters *w)
     w->shown = NULL;
 }
 
+int
+fl_waiters_traverse(const struct fl_waiters *w, visitproc visit, void *arg)
+{
+    Py_VISIT(w->shown);
+    for (struct fl_list *i = w->coros.next; i != &w->coros; i = i->next) {
+        Py_VISIT(future_of(coro_of(i)));
+    }
+    return 0;
+}
+
+static void
+unlink_all(struct fl_waiters *w)
+{
+    while (!fl_list_empty(&w->coros)) {
+        fl_coro_unlink(coro_of(w->coros.next));
+    }
+}
+
 void
 fl_waiters_reset(struct fl_waiters *w)
 {
-    while (!fl_list_empty(&w->coros)) {
-        fl_list_unlink(w->coros.next);
-    }
+    unlink_all(w);
     Py_CLEAR(w->shown);
 }
 
@@ -61,6 +77,8 @@ fl_waiters_add(struct fl_waiters *w, FLCoro *coro)
     if (FL_UNLIKELY(w->shown != NULL)) {
         return tell(w->shown, coro->st->str.append, future_of(coro));
     }
+    /* As in asyncio, a task that waits lives as long as what it waits for. */
+    Py_INCREF(future_of(coro));
     fl_list_append(&w->coros, &coro->node);
     return 0;
 }
@@ -78,7 +96,7 @@ fl_waiters_wait(struct fl_waiters *w, FLCoro *coro, PyObject **result)
 int
 fl_waiters_remove(struct fl_waiters *w, FLCoro *coro)
 {
-    fl_list_unlink(&coro->node);
+    fl_coro_unlink(coro);
     if (FL_LIKELY(w->shown == NULL)) {
         return 0;
     }
@@ -266,7 +284,7 @@ fl_waiters_pop(fl_state *st, struct fl_waiters *w, bool all)
     while (w->shown == NULL && !fl_list_empty(&w->coros)) {
         FLCoro *coro = coro_of(w->coros.next);
         PyObject *future = Py_NewRef(future_of(coro));
-        fl_list_unlink(&coro->node);
+        fl_coro_unlink(coro);
         int status = give_first(st, future, Py_None);
         Py_DECREF(future);
         if (status < 0) {
@@ -302,8 +320,11 @@ fl_waiters_show(fl_state *st, struct fl_waiters *w)
     w->shown = Py_NewRef(deque);
     while (!fl_list_empty(&w->coros)) {
         FLCoro *coro = coro_of(w->coros.next);
-        fl_list_unlink(&coro->node);
-        if (tell(deque, st->str.append, future_of(coro)) < 0) {
+        PyObject *future = Py_NewRef(future_of(coro));
+        fl_coro_unlink(coro);
+        int status = tell(deque, st->str.append, future);
+        Py_DECREF(future);
+        if (status < 0) {
             Py_DECREF(deque);
             return NULL;
         }
@@ -314,8 +335,6 @@ fl_waiters_show(fl_state *st, struct fl_waiters *w)
 void
 fl_waiters_replace(struct fl_waiters *w, PyObject *deque)
 {
-    while (!fl_list_empty(&w->coros)) {
-        fl_list_unlink(w->coros.next);
-    }
+    unlink_all(w);
     Py_XSETREF(w->shown, Py_NewRef(deque));
 }

@@ -14,16 +14,24 @@
 #include "prims/bound.h"
 #include "prims/coro.h"
 
-/* Slots of a coroutine that waits: the primitive, the future. */
-#define FL_WAIT_OWNER  0
-#define FL_WAIT_FUTURE 1
-
 struct fl_waiters {
-    struct fl_list coros; /* FLCoro.node; borrowed: they own the primitive */
+    struct fl_list coros; /* FLCoro.node, borrowed; owns their futures */
     PyObject *shown; /* owned; what holds the futures once Python has it */
 };
 
 void fl_waiters_init(struct fl_waiters *w);
+
+/* Part of tp_traverse: the futures belong to the list. */
+int fl_waiters_traverse(const struct fl_waiters *w, visitproc visit,
+                        void *arg);
+
+#define FL_VISIT_WAITERS(w)                                                   \
+    do {                                                                      \
+        int fl_status = fl_waiters_traverse(w, visit, arg);                   \
+        if (fl_status != 0) {                                                 \
+            return fl_status;                                                 \
+        }                                                                     \
+    } while (0)
 
 /* Forget everybody. */
 void fl_waiters_reset(struct fl_waiters *w);

@@ -259,3 +259,140 @@ def test_group_left_twice(run: Any) -> None:
         assert task.cancelled()
 
     run(asyncio.wait_for(main(), 100))
+
+
+# --- what keeps a task alive --------------------------------------------------------
+
+
+class Awaited:
+    """What is awaited by tasks that nobody else has a reference to."""
+
+    def __init__(self, lib: Any) -> None:
+        self.lib = lib
+        self.lock = lib.Lock()
+        self.event = lib.Event()
+        self.semaphore = lib.Semaphore(0)
+        self.condition = lib.Condition()
+        self.barrier = lib.Barrier(2)
+        self.empty = lib.Queue()
+        self.full = lib.PriorityQueue(1)
+        self.full.put_nowait(1)
+        self.unfinished = lib.LifoQueue()
+        self.unfinished.put_nowait(1)
+        self.futures = [asyncio.get_running_loop().create_future() for _ in range(9)]
+
+    async def under(self, what: Any) -> None:
+        async with what:
+            pass
+
+    async def wait_for_condition(self) -> None:
+        async with self.condition:
+            await self.condition.wait()
+
+    async def in_group(self) -> None:
+        async with self.lib.TaskGroup() as group:
+            group.create_task(self.pass_on(self.futures[0]))
+
+    async def in_time(self) -> None:
+        async with self.lib.timeout(1000):
+            await self.futures[1]
+
+    async def one_by_one(self) -> None:
+        for each in self.lib.as_completed([self.futures[2]]):
+            await each
+
+    async def pass_on(self, awaitable: Any) -> None:
+        await awaitable
+
+    def all(self) -> dict[str, Any]:
+        lib, futures = self.lib, self.futures
+        return {
+            "future": self.pass_on(futures[3]),
+            "group": self.in_group(),
+            "timeout": self.in_time(),
+            "as_completed": self.one_by_one(),
+            "gather": self.pass_on(lib.gather(self.pass_on(futures[4]), futures[5])),
+            "wait": lib.wait([futures[6]]),
+            "wait_for": lib.wait_for(self.pass_on(futures[7]), 1000),
+            "shield": self.pass_on(lib.shield(self.pass_on(futures[8]))),
+            "sleep": lib.sleep(0.001),
+            "acquire": self.lock.acquire(),
+            "event": self.event.wait(),
+            "semaphore": self.semaphore.acquire(),
+            "under semaphore": self.under(self.semaphore),
+            "condition": self.wait_for_condition(),
+            "barrier": self.barrier.wait(),
+            "get": self.empty.get(),
+            "put": self.full.put(2),
+            "join": self.unfinished.join(),
+        }
+
+    async def satisfy(self) -> None:
+        for future in self.futures:
+            future.set_result(None)
+        self.lock.release()
+        self.event.set()
+        self.semaphore.release()
+        self.semaphore.release()
+        async with self.condition:
+            self.condition.notify_all()
+        await self.barrier.wait()
+        self.empty.put_nowait(1)
+        self.full.get_nowait()
+        self.unfinished.get_nowait()
+        self.unfinished.task_done()
+
+
+def test_a_task_lives_as_long_as_what_it_waits_for(lib: Any, run: Any) -> None:
+    async def main() -> None:
+        awaited = Awaited(lib)
+        await awaited.lock.acquire()
+        ended: list[str] = []
+
+        async def note(name: str, coro: Any) -> None:
+            await coro
+            ended.append(name)
+
+        def start() -> list[str]:
+            coros = awaited.all()
+            for name, coro in coros.items():
+                # nobody keeps the task, which is what this is about
+                asyncio.get_running_loop().create_task(note(name, coro))
+            return sorted(coros)
+
+        names = start()
+        await turns(5)
+        for _ in range(3):
+            gc.collect()
+        await awaited.satisfy()
+        while len(ended) < len(names):
+            await lib.sleep(0.001)
+        assert sorted(ended) == names
+
+    run(asyncio.wait_for(main(), 20))
+
+
+def test_a_primitive_dies_with_those_that_wait_for_it(lib: Any, run: Any) -> None:
+    """A task, what it awaits and the primitive are garbage together."""
+
+    class Lock(lib.Lock):  # type: ignore[misc]
+        def __del__(self) -> None:
+            died.append(1)
+
+    died: list[int] = []
+
+    async def hold() -> None:
+        lock = Lock()
+        async with lock, lock:
+            pass
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)  # "Task was destroyed"
+        for _ in range(3):
+            loop.create_task(hold())  # noqa: RUF006
+        await turns(3)
+        gc.collect()
+        assert len(died) == 3
+
+    run(main())
