@@ -19,6 +19,7 @@
 #include "core/timer.h"
 
 #include <math.h>
+#include <poll.h>
 
 #define POLL_EVERY_NS    50000
 #define POLL_EVERY_TURNS 256
@@ -28,6 +29,7 @@
 #define CLOCK_EVERY_MAX  8
 
 #define MAX_TIMEOUT_S 86400.0 /* as asyncio: never sleep for longer */
+#define NAP_S         1e-3    /* libuv sleeps in milliseconds */
 
 /* --- the GIL and errors inside a poll --------------------------------------------------- */
 
@@ -80,10 +82,21 @@ timer_cb(uv_timer_t *timer)
     uv_stop(timer->loop);
 }
 
+/* Seconds to the first deadline, MAX_TIMEOUT_S at most. */
+static double
+time_left(const FLLoop *loop, int64_t now)
+{
+    if (fl_heap_empty(&loop->timers)) {
+        return MAX_TIMEOUT_S;
+    }
+    double left = fl_heap_first_key(&loop->timers) - fl_seconds(now);
+    return left < MAX_TIMEOUT_S ? left : MAX_TIMEOUT_S;
+}
+
 /* Set libuv's timer so that a blocking poll ends when the first deadline has
    passed, never before: milliseconds are rounded up. */
 static void
-arm_timer(FLLoop *loop, int64_t now)
+arm_timer(FLLoop *loop, double left)
 {
     if (fl_heap_empty(&loop->timers)) {
         if (loop->armed_for >= 0) {
@@ -91,10 +104,6 @@ arm_timer(FLLoop *loop, int64_t now)
             loop->armed_for = -1;
         }
         return;
-    }
-    double left = fl_heap_first_key(&loop->timers) - fl_seconds(now);
-    if (!(left < MAX_TIMEOUT_S)) {
-        left = MAX_TIMEOUT_S;
     }
     uint64_t ms = (uint64_t)ceil(left * 1e3);
     uv_update_time(&loop->uv);
@@ -157,6 +166,52 @@ run_uv(FLLoop *loop, uv_run_mode mode, bool release_gil)
     loop->wake_sent = false;
 }
 
+#ifdef __linux__
+/* Is there work, after a poll that was not to block? */
+static bool
+has_work(const FLLoop *loop)
+{
+    return fl_ring_count(&loop->ready) != 0 || loop->stopping
+           || !fl_list_empty(&loop->flushes) || loop->fatal != NULL
+           || uv_backend_timeout(&loop->uv) == 0;
+}
+
+/* Sleep less than libuv can: less than a millisecond.  A poll that does not block tells
+   the kernel what libuv waits for; then its descriptor is slept on. */
+static void
+nap(FLLoop *loop, double left)
+{
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    if (has_work(loop)) {
+        return;
+    }
+    struct pollfd backend = {.fd = uv_backend_fd(&loop->uv), .events = POLLIN};
+    struct timespec most = {.tv_nsec = (long)ceil(left * 1e9)};
+    loop->sleeping = true;
+    loop->released = PyEval_SaveThread();
+    int ready = ppoll(&backend, 1, &most, NULL);
+    fl_loop_take_gil(loop);
+    loop->wake_sent = false;
+    if (ready > 0) {
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+    }
+}
+#endif
+
+static void
+sleep_until_something(FLLoop *loop, int64_t now)
+{
+    double left = time_left(loop, now);
+#ifdef __linux__
+    if (left > 0 && left < NAP_S) {
+        nap(loop, left);
+        return;
+    }
+#endif
+    arm_timer(loop, left);
+    run_uv(loop, UV_RUN_ONCE, true);
+}
+
 /* Before the first sleep of a run: what only a loop that sleeps needs.  The code of
    the user that this may run (signal handlers) may schedule something. */
 static FL_COLD int
@@ -175,7 +230,7 @@ prepare_to_sleep(FLLoop *loop)
 /* Poll once; block if asked to and nothing came up.  *now is the time before,
    and after a block the time after it. */
 static int
-poll(FLLoop *loop, bool block, int64_t *now)
+poll_io(FLLoop *loop, bool block, int64_t *now)
 {
     if (block && FL_UNLIKELY(!loop->uv_open || loop->before_sleep != NULL)) {
         if (prepare_to_sleep(loop) < 0) {
@@ -185,8 +240,7 @@ poll(FLLoop *loop, bool block, int64_t *now)
         *now = fl_clock_ns();
     }
     if (block) {
-        arm_timer(loop, *now);
-        run_uv(loop, UV_RUN_ONCE, true);
+        sleep_until_something(loop, *now);
         *now = fl_clock_ns();
         loop->gil_dropped_at = *now;
     }
@@ -240,7 +294,7 @@ look_outside(FLLoop *loop)
                && fl_heap_first_key(&loop->timers) <= fl_seconds(now);
     if (idle || now - loop->polled_at >= POLL_EVERY_NS
         || loop->polled_turns >= POLL_EVERY_TURNS) {
-        if (poll(loop, idle && !due, &now) < 0) {
+        if (poll_io(loop, idle && !due, &now) < 0) {
             return -1;
         }
     }

@@ -9,6 +9,7 @@ runs more.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,3 +43,32 @@ def test_a_difference_is_found(clock: Path) -> None:
     assert done.returncode == 1, done.stdout
     assert "differs from asyncio" in done.stdout
     assert "Program(tasks=[[" in done.stdout
+
+
+NAPS = """
+import asyncio
+import fastloop
+
+async def main():
+    clock = asyncio.get_running_loop().time
+    for nap in 0.0001, 0.0005, 0.0009:
+        began = clock()
+        await asyncio.sleep(nap)
+        print(round((clock() - began) * 1e6))
+
+fastloop.run(main(), primitives=False)
+"""
+
+
+def test_short_sleeps_are_not_rounded_to_milliseconds(clock: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NAPS],
+        env={
+            **os.environ,
+            "LD_PRELOAD": f"{os.environ.get('LD_PRELOAD', '')} {clock}".strip(),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.stdout.split() == ["100", "500", "900"]

@@ -2,10 +2,11 @@
    a loop that would sleep finds that the time has passed.
 
    So timers of any length are due at once and in the same order each time, on any event
-   loop that sleeps in epoll_wait(), with none of its code replaced.  Setting the
+   loop that sleeps in epoll_wait() or ppoll(), with none of its code replaced.  Setting the
    monotonic clock sets this one. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -70,4 +71,16 @@ EXPORT int
 epoll_wait(int fd, struct epoll_event *events, int size, int timeout)
 {
     return epoll_pwait(fd, events, size, timeout, NULL);
+}
+
+EXPORT int
+ppoll(struct pollfd *fds, nfds_t size, const struct timespec *timeout,
+      const sigset_t *mask)
+{
+    struct timespec none = {0};
+    int count = (int)syscall(SYS_ppoll, fds, size, &none, mask, _NSIG / 8);
+    if (count == 0 && timeout != NULL) {
+        now_ns += timeout->tv_sec * SECOND_NS + timeout->tv_nsec;
+    }
+    return count;
 }
