@@ -8,6 +8,7 @@ It starts itself again with the virtual clock: timers take no time.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -72,6 +73,7 @@ class StableTimer(asyncio.TimerHandle):
 def trace_of(program: Program, lib: ModuleType, make_loop: LoopFactory) -> list[Any]:
     time.clock_settime(time.CLOCK_MONOTONIC, 1000)
     loop = make_loop()
+    gc.disable()  # the program says when: all it makes is young
     try:
         if has_groups_of_several(program.tasks):
             native = make_loop is fastloop.new_event_loop
@@ -85,6 +87,7 @@ def trace_of(program: Program, lib: ModuleType, make_loop: LoopFactory) -> list[
         return list(run.trace)
     finally:
         loop.close()
+        gc.enable()
 
 
 class Slow(fastloop.Queue):  # type: ignore[type-arg]
@@ -109,6 +112,7 @@ def compare(program: Program, ours: ModuleType = fastloop) -> None:
         (asyncio, fastloop.new_event_loop),
         (fastloop, asyncio.new_event_loop),
     ):
+        gc.collect(1)  # the tasks of the last one
         trace = trace_of(program, lib, make_loop)
         if trace != expected:
             what = f"{lib.__name__} on a loop of {make_loop.__module__}"

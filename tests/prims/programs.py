@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import gc
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -168,8 +169,10 @@ class Run:
         self.prepare()
         for number, body in enumerate(self.program.tasks):
             self.begin(self.run_on(body), f"{number}")
-        for _ in range(ROUNDS):
+        for round_number in range(ROUNDS):
             await self.lib.sleep(PATIENCE)
+            if round_number == 0:
+                gc.collect(0)  # what waits for something lives as long as that
             left = [task for task in self.tasks if not task.done()]
             if not left:
                 break
