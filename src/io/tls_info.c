@@ -246,6 +246,12 @@ get_protocol_paused(FLTLS *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_sslcontext(FLTLS *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->sslcontext == NULL ? Py_None : self->sslcontext);
+}
+
+static PyObject *
 get_reading_paused(FLTLS *self, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(self->paused);
@@ -264,6 +270,7 @@ PyGetSetDef fl_tls_getset[] = {
     {"_below", (getter)get_below, NULL, NULL, NULL},
     {"_engine", (getter)get_engine, NULL, NULL, NULL},
     {"_ssl_protocol", (getter)get_self, NULL, NULL, NULL},
+    {"_sslcontext", (getter)get_sslcontext, NULL, NULL, NULL},
     {"_app_reading_paused", (getter)get_reading_paused, NULL, NULL, NULL},
     {"_protocol_paused", (getter)get_protocol_paused, NULL, NULL, NULL},
     {"_start_tls_compatible", (getter)get_true, NULL, NULL, NULL},

@@ -420,6 +420,8 @@ def test_pause_and_resume_reading(loop: Any) -> None:
     async def main() -> None:
         async with facing_peer() as (protocol, peer):
             transport = protocol.transport
+            context = transport.get_extra_info("sslcontext")
+            assert transport._ssl_protocol._sslcontext is context
             transport.pause_reading()
             assert not transport.is_reading()
             assert transport._ssl_protocol._app_reading_paused
