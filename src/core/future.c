@@ -130,9 +130,10 @@ fl_future_set_result(FLFuture *fut, PyObject *result)
     if (FL_UNLIKELY(fl_future_done(fut))) {
         return invalid_state(fut, "invalid state");
     }
-    FL_ASSERT(fut->result == NULL);
+    PyObject *waited_for = fut->result; /* by a task finished from outside */
     fut->result = Py_NewRef(result);
     fut->state = FL_FUTURE_FINISHED;
+    Py_XDECREF(waited_for);
     return fl_future_schedule_callbacks(fut);
 }
 
@@ -217,9 +218,11 @@ fl_future_set_exception(FLFuture *fut, PyObject *given)
         Py_DECREF(exc);
         return -1;
     }
+    PyObject *waited_for = fut->result;
     fut->result = exc;
     fut->failed = true;
     fut->state = FL_FUTURE_FINISHED;
+    Py_XDECREF(waited_for);
     if (fl_future_schedule_callbacks(fut) < 0) {
         return -1;
     }

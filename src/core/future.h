@@ -46,19 +46,18 @@ struct fl_future_rare {
     PyObject *cancelled_exc;   /* owned; to be raised once */
     PyObject *exception_tb; /* owned; restored when the exception is raised */
     PyObject *throw_exc;    /* owned; task: to be thrown by the next step */
+    PyObject *awaited_by; /* owned; who asyncio's gather() and others say waits
+                               (3.14): one waiter, a set of several, or NULL */
 };
 
 typedef struct FLFuture {
     PyObject_HEAD
     PyObject *dict;
     PyObject *weakrefs;
-    PyObject *loop;   /* owned; NULL until __init__ */
-    PyObject *result; /* owned; the exception if failed */
-#if FL_PY314
+    PyObject *loop; /* owned; NULL until __init__ */
     PyObject
-        *awaited_by; /* owned; who asyncio's gather() and others say waits:
-                             one waiter, a set of several, or NULL */
-#endif
+        *result; /* owned; the exception if failed; of a pending task: what
+                         it waits for */
     struct fl_callback first;
     struct fl_future_rare *rare; /* owned; NULL: all of it empty */
     uint8_t state;               /* enum fl_future_state */

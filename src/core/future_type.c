@@ -16,15 +16,13 @@ fl_future_traverse(FLFuture *self, visitproc visit, void *arg)
     Py_VISIT(self->dict);
     Py_VISIT(self->loop);
     Py_VISIT(self->result);
-#if FL_PY314
-    Py_VISIT(self->awaited_by);
-#endif
     if (self->rare != NULL) {
         Py_VISIT(self->rare->source_tb);
         Py_VISIT(self->rare->cancel_msg);
         Py_VISIT(self->rare->cancelled_exc);
         Py_VISIT(self->rare->exception_tb);
         Py_VISIT(self->rare->throw_exc);
+        Py_VISIT(self->rare->awaited_by);
     }
     return fl_future_traverse_callbacks(self, visit, arg);
 }
@@ -40,6 +38,7 @@ free_rare(struct fl_future_rare *rare)
     Py_XDECREF(rare->cancelled_exc);
     Py_XDECREF(rare->exception_tb);
     Py_XDECREF(rare->throw_exc);
+    Py_XDECREF(rare->awaited_by);
     PyMem_Free(rare);
 }
 
@@ -49,9 +48,6 @@ fl_future_clear(FLFuture *self)
     fl_future_clear_callbacks(self);
     Py_CLEAR(self->dict);
     Py_CLEAR(self->result);
-#if FL_PY314
-    Py_CLEAR(self->awaited_by);
-#endif
     struct fl_future_rare *rare = self->rare;
     self->rare = NULL;
     if (rare != NULL) {
@@ -466,7 +462,8 @@ get_result(FLFuture *self, void *Py_UNUSED(closure))
     if (fl_future_check_initialised(self) < 0) {
         return NULL;
     }
-    PyObject *result = self->failed ? NULL : self->result;
+    bool there = self->state == FL_FUTURE_FINISHED && !self->failed;
+    PyObject *result = there ? self->result : NULL;
     return Py_NewRef(result == NULL ? Py_None : result);
 }
 
@@ -541,7 +538,7 @@ get_awaited_by(FLFuture *self, void *Py_UNUSED(closure))
     if (fl_future_check_initialised(self) < 0) {
         return NULL;
     }
-    PyObject *recorded = self->awaited_by;
+    PyObject *recorded = self->rare == NULL ? NULL : self->rare->awaited_by;
     bool several = recorded != NULL && PySet_CheckExact(recorded);
     PyObject *set = PySet_New(several ? recorded : NULL);
     if (set == NULL

@@ -197,17 +197,17 @@ fl_registry_list_tasks(fl_state *st)
 #if FL_PY314
 /* Make room for several. */
 static FL_COLD int
-add_to_set(FLFuture *fut, PyObject *waiter)
+add_to_set(struct fl_future_rare *rare, PyObject *waiter)
 {
-    if (!PySet_CheckExact(fut->awaited_by)) {
+    if (!PySet_CheckExact(rare->awaited_by)) {
         PyObject *set = PySet_New(NULL);
-        if (set == NULL || PySet_Add(set, fut->awaited_by) < 0) {
+        if (set == NULL || PySet_Add(set, rare->awaited_by) < 0) {
             Py_XDECREF(set);
             return -1;
         }
-        Py_SETREF(fut->awaited_by, set);
+        Py_SETREF(rare->awaited_by, set);
     }
-    return PySet_Add(fut->awaited_by, waiter);
+    return PySet_Add(rare->awaited_by, waiter);
 }
 
 /* asyncio's rule: what is no future is ignored.  That it is no set is enough for
@@ -218,15 +218,18 @@ fl_registry_add_awaited_by(fl_state *st, PyObject *fut, PyObject *waiter)
     if (!PyObject_TypeCheck(fut, st->FutureType)) {
         return 0;
     }
-    FLFuture *self = (FLFuture *)fut;
-    if (self->awaited_by == waiter || PySet_CheckExact(waiter)) {
+    struct fl_future_rare *rare = fl_future_rare((FLFuture *)fut);
+    if (rare == NULL) {
+        return -1;
+    }
+    if (rare->awaited_by == waiter || PySet_CheckExact(waiter)) {
         return 1;
     }
-    if (FL_LIKELY(self->awaited_by == NULL)) {
-        self->awaited_by = Py_NewRef(waiter);
+    if (FL_LIKELY(rare->awaited_by == NULL)) {
+        rare->awaited_by = Py_NewRef(waiter);
         return 1;
     }
-    return add_to_set(self, waiter) < 0 ? -1 : 1;
+    return add_to_set(rare, waiter) < 0 ? -1 : 1;
 }
 
 int
@@ -235,12 +238,15 @@ fl_registry_discard_awaited_by(fl_state *st, PyObject *fut, PyObject *waiter)
     if (!PyObject_TypeCheck(fut, st->FutureType)) {
         return 0;
     }
-    FLFuture *self = (FLFuture *)fut;
-    if (self->awaited_by == waiter) {
-        Py_CLEAR(self->awaited_by);
+    struct fl_future_rare *rare = ((FLFuture *)fut)->rare;
+    if (rare == NULL || rare->awaited_by == NULL) {
+        return 1;
     }
-    else if (self->awaited_by != NULL && PySet_CheckExact(self->awaited_by)
-             && PySet_Discard(self->awaited_by, waiter) < 0) {
+    if (rare->awaited_by == waiter) {
+        Py_CLEAR(rare->awaited_by);
+    }
+    else if (PySet_CheckExact(rare->awaited_by)
+             && PySet_Discard(rare->awaited_by, waiter) < 0) {
         return -1;
     }
     return 1;

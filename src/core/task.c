@@ -203,7 +203,7 @@ fl_task_cancel_waiter(FLTask *task, PyObject *msg)
 {
     /* Beware: cancel() may run code that makes the task wait for something
        else, or nothing: hold what we cancel. */
-    PyObject *waiter = Py_NewRef(task->fut_waiter);
+    PyObject *waiter = Py_NewRef(task->fut.result);
     Py_XINCREF(msg);
     fl_state *st = fl_future_state(&task->fut);
     int status = Py_IS_TYPE(waiter, st->TaskType)
@@ -228,7 +228,7 @@ fl_task_cancel(FLTask *task, PyObject *msg)
             return parent == NULL ? 0 : cancel_at_next_step(parent, msg);
         }
         task->fut.cancel_requests++;
-        PyObject *waiter = task->fut_waiter;
+        PyObject *waiter = fl_task_waiter(task);
         if (waiter == NULL || !Py_IS_TYPE(waiter, st->TaskType)) {
             break;
         }
@@ -237,7 +237,7 @@ fl_task_cancel(FLTask *task, PyObject *msg)
     }
     Py_INCREF(task);
     int status =
-        task->fut_waiter == NULL ? 0 : fl_task_cancel_waiter(task, msg);
+        fl_task_waiter(task) == NULL ? 0 : fl_task_cancel_waiter(task, msg);
     if (status == 0) {
         status = cancel_at_next_step(task, msg);
     }

@@ -10,11 +10,10 @@
 
 typedef struct FLTask {
     FLFuture fut;
-    PyObject *coro;       /* owned; NULL until __init__ */
-    PyObject *context;    /* owned */
-    PyObject *name;       /* owned str, or an odd word: the N of "Task-N" */
-    PyObject *fut_waiter; /* owned; what it waits for, or NULL */
-    struct fl_list node;  /* in a registry while unfinished; see registry.h */
+    PyObject *coro;      /* owned; NULL until __init__ */
+    PyObject *context;   /* owned */
+    PyObject *name;      /* owned str, or an odd word: the N of "Task-N" */
+    struct fl_list node; /* in a registry while unfinished; see registry.h */
 } FLTask;
 
 _Static_assert(offsetof(FLTask, fut) == 0, "a task is a future");
@@ -45,11 +44,17 @@ int32_t fl_task_uncancel(FLTask *task);
 /* Cancel what the task waits for.  1: done, 0: refused, -1: error. */
 int fl_task_cancel_waiter(FLTask *task, PyObject *msg);
 
+/* What the task waits for (borrowed), or NULL. */
+static inline PyObject *
+fl_task_waiter(const FLTask *task)
+{
+    return FL_UNLIKELY(fl_future_done(&task->fut)) ? NULL : task->fut.result;
+}
+
 static inline bool
 fl_task_waits_for(const FLTask *task, const FLFuture *fut)
 {
-    return task->fut_waiter == (const PyObject *)fut
-           && !fl_future_done(&task->fut);
+    return fl_task_waiter(task) == (const PyObject *)fut;
 }
 
 /* Queue the task whose future is done.  Steals task, also on failure. */

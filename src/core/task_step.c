@@ -148,15 +148,15 @@ wait_for_native(FLTask *task, FL_STEALS(2) FLFuture *fut)
     else {
         fut->blocking = false;
         if (FL_UNLIKELY(fl_future_done(fut))) {
-            Py_XSETREF(task->fut_waiter, (PyObject *)fut);
+            Py_XSETREF(task->fut.result, (PyObject *)fut);
             FLLoop *loop = fl_future_direct_loop(&task->fut);
             return loop == NULL
                        ? fl_task_wake_soon(task, fut)
                        : fl_task_push_wake(loop, (FLTask *)Py_NewRef(task));
         }
         if (FL_LIKELY(fl_future_add_waiter(fut, task) == 0)) {
-            FL_ASSERT(task->fut_waiter == NULL);
-            task->fut_waiter = (PyObject *)fut;
+            FL_ASSERT(task->fut.result == NULL);
+            task->fut.result = (PyObject *)fut;
             return FL_UNLIKELY(task->fut.must_cancel) ? cancel_at_once(task)
                                                       : 0;
         }
@@ -238,7 +238,7 @@ wait_for_future_like(FLTask *task, fl_state *st, PyObject *future,
         || add_wakeup(task, st, future) < 0) {
         return -1;
     }
-    Py_XSETREF(task->fut_waiter, Py_NewRef(future));
+    Py_XSETREF(task->fut.result, Py_NewRef(future));
     return task->fut.must_cancel ? cancel_at_once(task) : 0;
 }
 
@@ -364,7 +364,8 @@ advance(FLTask *task, fl_state *st, FL_STEALS(3) PyObject *exc)
             return -1;
         }
     }
-    Py_CLEAR(task->fut_waiter);
+    FL_ASSERT(!fl_future_done(&task->fut));
+    Py_CLEAR(task->fut.result);
     PyObject *result;
     PySendResult outcome;
     if (FL_LIKELY(exc == NULL)) {
@@ -460,9 +461,9 @@ fl_task_step(FLLoop *loop, FLTask *task)
 int
 fl_task_wake(FLLoop *loop, FLTask *task)
 {
-    FLFuture *fut = (FLFuture *)task->fut_waiter;
+    FLFuture *fut = (FLFuture *)fl_task_waiter(task);
     if (FL_UNLIKELY(fut == NULL
-                    || !fl_future_is_native(loop->st, task->fut_waiter)
+                    || !fl_future_is_native(loop->st, (PyObject *)fut)
                     || !fl_future_done(fut))) {
         return 0; /* woken by other means already */
     }

@@ -16,7 +16,6 @@ task_traverse(FLTask *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->coro);
     Py_VISIT(self->context);
-    Py_VISIT(self->fut_waiter);
     if (name_is_object(self)) {
         Py_VISIT(self->name);
     }
@@ -30,7 +29,6 @@ task_clear(FLTask *self)
     PyObject *name = name_is_object(self) ? self->name : NULL;
     self->name = NULL;
     Py_XDECREF(name);
-    Py_CLEAR(self->fut_waiter);
     Py_CLEAR(self->coro);
     Py_CLEAR(self->context);
     return fl_future_clear(&self->fut);
@@ -372,7 +370,8 @@ get_coro(FLTask *self, void *Py_UNUSED(closure))
 static PyObject *
 get_fut_waiter(FLTask *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(self->fut_waiter == NULL ? Py_None : self->fut_waiter);
+    PyObject *waiter = fl_task_waiter(self);
+    return Py_NewRef(waiter == NULL ? Py_None : waiter);
 }
 
 static PyObject *
