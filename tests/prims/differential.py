@@ -25,6 +25,7 @@ import hypothesis
 import fastloop
 
 from .programs import Program, Run, has_groups_of_several, programs
+from .support import hashed_tasks
 
 CLOCK = Path(__file__).with_name("virtual_clock.c")
 CHUNK = 1000  # programs with one seed: hypothesis slows down when it makes more
@@ -33,26 +34,6 @@ LoopFactory = Callable[[], Any]
 
 
 # --- in a process with the virtual clock ----------------------------------------------
-
-
-def hashed_tasks(task_class: type) -> Callable[..., Any]:
-    """A task factory: sets of these tasks are in the same order each time."""
-    count = 0
-
-    class HashedTask(task_class):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            nonlocal count
-            count += 1
-            self.number = count
-            super().__init__(*args, **kwargs)
-
-        def __hash__(self) -> int:
-            return int(self.number)
-
-        def __eq__(self, other: object) -> bool:
-            return self is other
-
-    return lambda loop, coro, **kwargs: HashedTask(coro, loop=loop, **kwargs)
 
 
 class StableTimer(asyncio.TimerHandle):

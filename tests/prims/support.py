@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -43,3 +44,23 @@ async def fail(exc: BaseException, after: int = 0) -> None:
 
 async def forever() -> None:
     await asyncio.get_running_loop().create_future()
+
+
+def hashed_tasks(task_class: type) -> Callable[..., Any]:
+    """A task factory: sets of these tasks are in the same order each time."""
+    count = 0
+
+    class HashedTask(task_class):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            nonlocal count
+            count += 1
+            self.number = count
+            super().__init__(*args, **kwargs)
+
+        def __hash__(self) -> int:
+            return int(self.number)
+
+        def __eq__(self, other: object) -> bool:
+            return self is other
+
+    return lambda loop, coro, **kwargs: HashedTask(coro, loop=loop, **kwargs)

@@ -27,6 +27,8 @@ import pytest
 
 import fastloop
 
+from .support import hashed_tasks
+
 LAST_TURN = 60  # then everything is cancelled, again and again
 
 LEAVES = ["sleep", "sleep", "sleep", "future", "set", "cancel", "cancel", "raise"]
@@ -241,26 +243,6 @@ def describe(exc: BaseException) -> Any:
     if isinstance(exc, BaseExceptionGroup):
         return "group", *sorted(map(str, map(describe, exc.exceptions)))
     return type(exc).__name__
-
-
-def hashed_tasks(task_class: type) -> Callable[..., Any]:
-    """A task factory: sets of these tasks are in the same order each time."""
-    count = 0
-
-    class HashedTask(task_class):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            nonlocal count
-            count += 1
-            self.number = count
-            super().__init__(*args, **kwargs)
-
-        def __hash__(self) -> int:
-            return int(self.number)
-
-        def __eq__(self, other: object) -> bool:
-            return self is other
-
-    return lambda loop, coro, **kwargs: HashedTask(coro, loop=loop, **kwargs)
 
 
 def run_program(
