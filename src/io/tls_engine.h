@@ -52,6 +52,8 @@ struct fl_tls_engine {
                                size_t *got);
     enum fl_tls_status (*write)(struct FLTLS *t, const char *data, size_t size,
                                 size_t *taken);
+    /* The handshake has succeeded. */
+    void (*settled)(struct FLTLS *t);
     /* Bring what OpenSSL wants to send into t->outgoing; 0 or -1. */
     int (*collect)(struct FLTLS *t);
 };

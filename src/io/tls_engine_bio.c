@@ -209,7 +209,12 @@ bio_collect(FLTLS *t)
     return status;
 }
 
+static void
+bio_settled(FLTLS *Py_UNUSED(t))
+{
+}
+
 const struct fl_tls_engine fl_tls_engine_bio = {
     "bio",        bio_close, bio_feed,  bio_keep,    bio_unread,
-    bio_readable, bio_read,  bio_write, bio_collect,
+    bio_readable, bio_read,  bio_write, bio_settled, bio_collect,
 };

@@ -40,6 +40,7 @@ handshake_done(FLTLS *t)
     fl_tls_stop_timer(t);
     t->state = FL_TLS_WRAPPED;
     t->secure = true;
+    t->engine->settled(t);
     if (FL_UNLIKELY(t->loop->debug)) {
         fl_tls_log_debug(t, "handshake");
     }

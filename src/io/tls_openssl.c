@@ -53,6 +53,10 @@ fl_openssl_ssl_of(const struct fl_openssl *api, PyObject *socket,
     X(SSL_get_shutdown)                                                       \
     X(SSL_get_rbio)                                                           \
     X(SSL_set_bio)                                                            \
+    X(SSL_ctrl)                                                               \
+    X(SSL_version)                                                            \
+    X(EVP_PKEY_set_type)                                                      \
+    X(EVP_PKEY_free)                                                          \
     X(BIO_new)                                                                \
     X(BIO_get_data)                                                           \
     X(BIO_set_data)                                                           \

@@ -10,6 +10,7 @@
 typedef struct ssl_st SSL;
 typedef struct bio_st BIO;
 typedef struct bio_method_st BIO_METHOD;
+typedef struct evp_pkey_st EVP_PKEY;
 
 struct fl_openssl {
     unsigned long (*OpenSSL_version_num)(void);
@@ -23,6 +24,10 @@ struct fl_openssl {
     int (*SSL_get_shutdown)(const SSL *ssl);
     BIO *(*SSL_get_rbio)(const SSL *ssl);
     void (*SSL_set_bio)(SSL *ssl, BIO *read, BIO *write);
+    long (*SSL_ctrl)(SSL *ssl, int command, long number, void *pointer);
+    int (*SSL_version)(const SSL *ssl);
+    int (*EVP_PKEY_set_type)(EVP_PKEY *key, int type);
+    void (*EVP_PKEY_free)(EVP_PKEY *key);
     BIO *(*BIO_new)(const BIO_METHOD *method);
     void *(*BIO_get_data)(BIO *bio);
     void (*BIO_set_data)(BIO *bio, void *data);
@@ -45,6 +50,10 @@ struct fl_openssl {
 #define FL_SSL_ERROR_SYSCALL      5
 #define FL_SSL_ERROR_ZERO_RETURN  6
 #define FL_SSL_RECEIVED_SHUTDOWN  2
+#define FL_SSL_CTRL_GET_PEER_KEY  109
+#define FL_SSL_CTRL_GET_OWN_KEY   133
+#define FL_SSL_TLS1_3             0x0304
+#define FL_EVP_PKEY_X25519        1034
 #define FL_BIO_FLAGS_READ         0x01
 #define FL_BIO_FLAGS_RETRY_ALL    0x0f
 #define FL_BIO_FLAGS_SHOULD_RETRY 0x08

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
 import contextlib
+import ctypes
 import os
 import random
 import shutil
@@ -597,6 +599,46 @@ def test_default_context(loop: Any) -> None:
         await turns(3)
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_keys_of_the_handshake_do_not_stay(version: ssl.TLSVersion) -> None:
+    """The ephemeral keys would be a fifth of what an idle connection takes."""
+    libssl = ctypes.CDLL(_ssl.__file__)
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    libssl.SSL_ctrl.argtypes = [pointer, number, ctypes.c_long, pointer]
+    libssl.EVP_PKEY_get1_encoded_public_key.argtypes = [pointer, pointer]
+    libssl.EVP_PKEY_get1_encoded_public_key.restype = ctypes.c_size_t
+    libssl.EVP_PKEY_free.argtypes = [pointer]
+    libssl.CRYPTO_free.argtypes = [pointer, ctypes.c_char_p, number]
+    peers, own = 109, 133  # SSL_CTRL_GET_PEER_TMP_KEY, SSL_CTRL_GET_TMP_KEY
+
+    def size(transport: Any, which: int) -> int:
+        """Return the length of a key, as it is sent, in bytes."""
+        inner = transport.get_extra_info("ssl_object")._sslobj
+        ssl_pointer = (pointer * 4).from_address(id(inner))[3]
+        key, encoded = pointer(), pointer()
+        if libssl.SSL_ctrl(ssl_pointer, which, 0, ctypes.byref(key)) != 1:
+            return 0
+        answer = libssl.EVP_PKEY_get1_encoded_public_key(key, ctypes.byref(encoded))
+        libssl.CRYPTO_free(encoded, None, 0)
+        libssl.EVP_PKEY_free(key)
+        return answer
+
+    async def main() -> None:
+        async with tls_connected(server_context=pinned(tls_server(), version)) as ends:
+            sizes = [size(e.transport, w) for e in ends for w in (peers, own)]
+            if version == ssl.TLSVersion.TLSv1_3:
+                assert sizes == [0] * 4
+                libssl.ERR_clear_error()  # there is no key to encode
+            else:
+                assert max(sizes) > 0  # a renegotiation may look at them
+            for end, other in (ends, ends[::-1]):
+                end.transport.write(b"hello")
+                await until(lambda other=other: other.data == b"hello")
+
+    with loop_of("direct") as loop:
+        loop.run_until_complete(main())
 
 
 # --- cancellation ---------------------------------------------------------------------
