@@ -360,9 +360,9 @@ static const struct fl_coro_kind one_kind = {
     "_wait_for_one",
     FL_PY313 ? "_AsCompletedIterator._wait_for_one"
              : "as_completed.<locals>._wait_for_one",
-    one_run};
+    one_run, NULL};
 static const struct fl_coro_kind next_kind = {
-    "__anext__", "_AsCompletedIterator.__anext__", one_run};
+    "__anext__", "_AsCompletedIterator.__anext__", one_run, NULL};
 
 static PyObject *
 make_coro(FLAsCompleted *self, const struct fl_coro_kind *kind, uint8_t option)

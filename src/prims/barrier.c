@@ -291,16 +291,16 @@ aexit_run(FLCoro *Py_UNUSED(self), PyObject *Py_UNUSED(value),
     return fl_coro_return_none(result);
 }
 
-static const struct fl_coro_kind wait_kind = {"wait", "Barrier.wait",
-                                              wait_run};
+static const struct fl_coro_kind wait_kind = {"wait", "Barrier.wait", wait_run,
+                                              NULL};
 static const struct fl_coro_kind reset_kind = {"reset", "Barrier.reset",
-                                               reset_run};
+                                               reset_run, NULL};
 static const struct fl_coro_kind abort_kind = {"abort", "Barrier.abort",
-                                               abort_run};
+                                               abort_run, NULL};
 static const struct fl_coro_kind aenter_kind = {
-    "__aenter__", "Barrier.__aenter__", aenter_run};
-static const struct fl_coro_kind aexit_kind = {"__aexit__",
-                                               "Barrier.__aexit__", aexit_run};
+    "__aenter__", "Barrier.__aenter__", aenter_run, NULL};
+static const struct fl_coro_kind aexit_kind = {
+    "__aexit__", "Barrier.__aexit__", aexit_run, NULL};
 
 /* --- life ------------------------------------------------------------------ */
 

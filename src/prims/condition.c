@@ -226,7 +226,7 @@ wait_run(FLCoro *self, PyObject *value, PyObject **result)
 }
 
 static const struct fl_coro_kind wait_kind = {"wait", "Condition.wait",
-                                              wait_run};
+                                              wait_run, NULL};
 
 PyObject *
 fl_condition_wait_coro(FLBound *self)
@@ -273,7 +273,7 @@ wait_for_run(FLCoro *self, PyObject *value, PyObject **result)
 }
 
 static const struct fl_coro_kind wait_for_kind = {
-    "wait_for", "Condition.wait_for", wait_for_run};
+    "wait_for", "Condition.wait_for", wait_for_run, NULL};
 
 PyObject *
 fl_condition_wait_for_coro(FLBound *self, PyObject *predicate)

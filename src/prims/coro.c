@@ -433,6 +433,20 @@ yield_once(FLCoro *self, PyObject **result)
     return PYGEN_RETURN;
 }
 
+/* HOT: is it over without having waited, with *result? */
+static inline bool
+over_at_once(FLCoro *self, PyObject **result)
+{
+    if (self->phase != FL_CORO_CREATED || self->kind->at_once == NULL
+        || !self->kind->at_once(self, result)) {
+        return false;
+    }
+    FL_ASSERT(self->awaiting == NULL && !fl_list_linked(&self->node));
+    self->phase = FL_CORO_CLOSED;
+    Py_CLEAR(self->slots[0]); /* beware: this may free self */
+    return true;
+}
+
 /* HOT */
 static PySendResult
 coro_am_send(FLCoro *self, PyObject *sent, PyObject **result)
@@ -449,6 +463,9 @@ coro_am_send(FLCoro *self, PyObject *sent, PyObject **result)
     }
     if (self->kind->run == NULL) {
         return yield_once(self, result);
+    }
+    if (over_at_once(self, result)) {
+        return PYGEN_RETURN;
     }
     Py_INCREF(self);
     PySendResult status;
@@ -474,11 +491,15 @@ static PyObject *
 coro_next(FLCoro *self)
 {
     PyObject *result;
+    fl_state *st = self->st;
+    if (over_at_once(self, &result)) {
+        return fl_stop_iteration(st, result);
+    }
     if (self->kind->run == NULL && check_resumable(self) == 0) {
         return yield_once(self, &result) == PYGEN_NEXT ? result : NULL;
     }
     return coro_am_send(self, Py_None, &result) == PYGEN_RETURN
-               ? fl_stop_iteration(self->st, result)
+               ? fl_stop_iteration(st, result)
                : result;
 }
 

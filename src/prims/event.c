@@ -32,7 +32,8 @@ wait_run(FLCoro *self, PyObject *value, PyObject **result)
     return PYGEN_RETURN;
 }
 
-static const struct fl_coro_kind wait_kind = {"wait", "Event.wait", wait_run};
+static const struct fl_coro_kind wait_kind = {"wait", "Event.wait", wait_run,
+                                              NULL};
 
 PyObject *
 fl_event_wait(FLEvent *self)

@@ -47,9 +47,9 @@ exit_run(FLCoro *self, PyObject *Py_UNUSED(value), PyObject **result)
 }
 
 static const struct fl_coro_kind enter_kind = {"__aenter__", FL_GUARD_ENTER,
-                                               enter_run};
+                                               enter_run, NULL};
 static const struct fl_coro_kind exit_kind = {
-    "__aexit__", "_ContextManagerMixin.__aexit__", exit_run};
+    "__aexit__", "_ContextManagerMixin.__aexit__", exit_run, NULL};
 
 PyObject *
 fl_guard_enter(FLBound *self)

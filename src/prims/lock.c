@@ -78,6 +78,32 @@ acquire_run(FLCoro *self, PyObject *value, PyObject **result)
     return fl_waiters_wait(&lock->waiters, self, result);
 }
 
+/* HOT: take it if it is free and nobody else has a claim to it. */
+static inline bool
+take_free(FLLock *self)
+{
+    if (self->locked || !fl_waiters_empty(&self->waiters)) {
+        return false;
+    }
+    self->locked = true;
+    return true;
+}
+
+static bool
+acquire_at_once(FLCoro *self, PyObject **result)
+{
+    return take_free((FLLock *)self->slots[FL_WAIT_OWNER])
+           && fl_coro_give(Py_True, result);
+}
+
+/* HOT */
+static bool
+enter_at_once(FLCoro *self, PyObject **result)
+{
+    return take_free((FLLock *)self->slots[FL_WAIT_OWNER])
+           && fl_coro_give(Py_None, result);
+}
+
 static PySendResult
 enter_run(FLCoro *self, PyObject *value, PyObject **result)
 {
@@ -100,9 +126,9 @@ release(FLLock *self)
 }
 
 static const struct fl_coro_kind acquire_kind = {"acquire", "Lock.acquire",
-                                                 acquire_run};
+                                                 acquire_run, acquire_at_once};
 static const struct fl_coro_kind enter_kind = {"__aenter__", FL_GUARD_ENTER,
-                                               enter_run};
+                                               enter_run, enter_at_once};
 
 /* --- life ------------------------------------------------------------------ */
 

@@ -112,6 +112,37 @@ get_run(FLCoro *self, PyObject *value, PyObject **result)
 }
 
 /* HOT */
+static bool
+get_at_once(FLCoro *self, PyObject **result)
+{
+    FLQueue *queue = (FLQueue *)self->slots[FL_WAIT_OWNER];
+    if (!fl_waiters_empty(&queue->putters)) {
+        return false;
+    }
+    *result = fl_queue_try_get(queue);
+    return *result != NULL;
+}
+
+/* HOT */
+static bool
+put_at_once(FLCoro *self, PyObject **result)
+{
+    FLQueue *queue = (FLQueue *)self->slots[FL_WAIT_OWNER];
+    if (!fl_waiters_empty(&queue->getters)
+        || (queue->finished != NULL
+            && !Py_IS_TYPE(queue->finished, self->st->EventType))) {
+        return false;
+    }
+    int done = fl_queue_try_put(queue, self->slots[ITEM]);
+    if (FL_UNLIKELY(done <= 0)) {
+        PyErr_Clear(); /* of memory: put_run() tries again */
+        return false;
+    }
+    Py_CLEAR(self->slots[ITEM]); /* the queue has one, too */
+    return fl_coro_give(Py_None, result);
+}
+
+/* HOT */
 static PySendResult
 put_run(FLCoro *self, PyObject *value, PyObject **result)
 {
@@ -135,8 +166,10 @@ put_run(FLCoro *self, PyObject *value, PyObject **result)
     return fl_coro_return_none(result);
 }
 
-static const struct fl_coro_kind get_kind = {"get", "Queue.get", get_run};
-static const struct fl_coro_kind put_kind = {"put", "Queue.put", put_run};
+static const struct fl_coro_kind get_kind = {"get", "Queue.get", get_run,
+                                             get_at_once};
+static const struct fl_coro_kind put_kind = {"put", "Queue.put", put_run,
+                                             put_at_once};
 
 PyObject *
 fl_queue_get(FLQueue *self)
@@ -183,7 +216,8 @@ join_run(FLCoro *self, PyObject *value, PyObject **result)
     return status;
 }
 
-static const struct fl_coro_kind join_kind = {"join", "Queue.join", join_run};
+static const struct fl_coro_kind join_kind = {"join", "Queue.join", join_run,
+                                              NULL};
 
 PyObject *
 fl_queue_join(FLQueue *self)

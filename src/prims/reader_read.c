@@ -240,9 +240,9 @@ exactly_run(FLCoro *self, PyObject *value, PyObject **result)
 /* --- making them ---------------------------------------------------------------------- */
 
 static const struct fl_coro_kind read_kind = {"read", "StreamReader.read",
-                                              read_run};
+                                              read_run, NULL};
 static const struct fl_coro_kind exactly_kind = {
-    "readexactly", "StreamReader.readexactly", exactly_run};
+    "readexactly", "StreamReader.readexactly", exactly_run, NULL};
 
 static inline PyObject *
 make(FLReader *self, const struct fl_coro_kind *kind, PyObject *n)

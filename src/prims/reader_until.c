@@ -333,11 +333,11 @@ next_run(FLCoro *self, PyObject *value, PyObject **result)
 /* --- making them ---------------------------------------------------------------------- */
 
 static const struct fl_coro_kind until_kind = {
-    "readuntil", "StreamReader.readuntil", until_run};
+    "readuntil", "StreamReader.readuntil", until_run, NULL};
 static const struct fl_coro_kind line_kind = {
-    "readline", "StreamReader.readline", line_run};
+    "readline", "StreamReader.readline", line_run, NULL};
 static const struct fl_coro_kind next_kind = {
-    "__anext__", "StreamReader.__anext__", next_run};
+    "__anext__", "StreamReader.__anext__", next_run, NULL};
 
 static inline PyObject *
 make(FLReader *self, const struct fl_coro_kind *kind, PyObject *argument,

@@ -102,7 +102,7 @@ wait_run(FLCoro *self, PyObject *value, PyObject **result)
 }
 
 static const struct fl_coro_kind wait_kind = {
-    "_wait_for_data", "StreamReader._wait_for_data", wait_run};
+    "_wait_for_data", "StreamReader._wait_for_data", wait_run, NULL};
 
 PyObject *
 fl_reader_wait_for_data(FLReader *self, PyObject *func_name)

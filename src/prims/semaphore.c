@@ -214,6 +214,34 @@ acquire_run(FLCoro *self, PyObject *value, PyObject **result)
     return fl_waiters_wait(&sem->waiters, self, result);
 }
 
+/* HOT: take a permit that nobody else has a claim to. */
+static inline bool
+take_free(FLSemaphore *self)
+{
+    if (self->value <= 0 || self->odd != NULL
+        || !fl_waiters_empty(&self->waiters)
+        || fl_bound_overrides(&self->base)) {
+        return false;
+    }
+    self->value--;
+    return true;
+}
+
+static bool
+acquire_at_once(FLCoro *self, PyObject **result)
+{
+    return take_free((FLSemaphore *)self->slots[FL_WAIT_OWNER])
+           && fl_coro_give(Py_True, result);
+}
+
+/* HOT */
+static bool
+enter_at_once(FLCoro *self, PyObject **result)
+{
+    return take_free((FLSemaphore *)self->slots[FL_WAIT_OWNER])
+           && fl_coro_give(Py_None, result);
+}
+
 static PySendResult
 enter_run(FLCoro *self, PyObject *value, PyObject **result)
 {
@@ -255,9 +283,9 @@ release(FLSemaphore *self, bool bounded)
 }
 
 static const struct fl_coro_kind acquire_kind = {
-    "acquire", "Semaphore.acquire", acquire_run};
+    "acquire", "Semaphore.acquire", acquire_run, acquire_at_once};
 static const struct fl_coro_kind enter_kind = {"__aenter__", FL_GUARD_ENTER,
-                                               enter_run};
+                                               enter_run, enter_at_once};
 
 /* --- life ------------------------------------------------------------------ */
 

@@ -93,8 +93,9 @@ sleep_run(FLCoro *self, PyObject *value, PyObject **result)
     return PYGEN_RETURN;
 }
 
-static const struct fl_coro_kind sleep_kind = {"sleep", "sleep", sleep_run};
-static const struct fl_coro_kind yield_kind = {"sleep", "sleep", NULL};
+static const struct fl_coro_kind sleep_kind = {"sleep", "sleep", sleep_run,
+                                               NULL};
+static const struct fl_coro_kind yield_kind = {"sleep", "sleep", NULL, NULL};
 
 const char fl_sleep_doc[] =
     "sleep(delay, result=None)\n--\n\n"

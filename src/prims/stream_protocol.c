@@ -385,7 +385,7 @@ helper_run(FLCoro *self, PyObject *value, PyObject **result)
 }
 
 static const struct fl_coro_kind helper_kind = {
-    "_drain_helper", "FlowControlMixin._drain_helper", helper_run};
+    "_drain_helper", "FlowControlMixin._drain_helper", helper_run, NULL};
 
 PyObject *
 fl_protocol_drain_helper(FLStreamProtocol *self)

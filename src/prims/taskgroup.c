@@ -313,7 +313,7 @@ enter_run(FLCoro *coro, PyObject *Py_UNUSED(value), PyObject **result)
 }
 
 static const struct fl_coro_kind enter_kind = {
-    "__aenter__", "TaskGroup.__aenter__", enter_run};
+    "__aenter__", "TaskGroup.__aenter__", enter_run, NULL};
 
 PyDoc_STRVAR(aenter_doc, "__aenter__($self, /)\n--\n\nEnter the block.");
 

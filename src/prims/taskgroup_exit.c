@@ -233,8 +233,8 @@ exit_run(FLCoro *coro, PyObject *value, PyObject **result)
     return status;
 }
 
-static const struct fl_coro_kind exit_kind = {"__aexit__",
-                                              "TaskGroup.__aexit__", exit_run};
+static const struct fl_coro_kind exit_kind = {
+    "__aexit__", "TaskGroup.__aexit__", exit_run, NULL};
 
 PyObject *
 fl_taskgroup_exit(FLTaskGroup *group, PyObject *type, PyObject *exc)

@@ -343,9 +343,9 @@ exit_run(FLCoro *coro, PyObject *Py_UNUSED(value), PyObject **result)
 }
 
 static const struct fl_coro_kind enter_kind = {
-    "__aenter__", "Timeout.__aenter__", enter_run};
+    "__aenter__", "Timeout.__aenter__", enter_run, NULL};
 static const struct fl_coro_kind exit_kind = {"__aexit__", "Timeout.__aexit__",
-                                              exit_run};
+                                              exit_run, NULL};
 
 PyDoc_STRVAR(aenter_doc, "__aenter__($self, /)\n--\n\nSet the timer.");
 

@@ -303,7 +303,7 @@ wait_run(FLCoro *self, PyObject *Py_UNUSED(value), PyObject **result)
     return stop(self) < 0 ? PYGEN_ERROR : done_and_pending(self, result);
 }
 
-static const struct fl_coro_kind wait_kind = {"wait", "wait", wait_run};
+static const struct fl_coro_kind wait_kind = {"wait", "wait", wait_run, NULL};
 
 const char fl_wait_doc[] =
     "wait(fs, *, timeout=None, return_when='ALL_COMPLETED')\n--\n\n"

@@ -297,7 +297,7 @@ wait_for_run(FLCoro *self, PyObject *value, PyObject **result)
 }
 
 static const struct fl_coro_kind wait_for_kind = {"wait_for", "wait_for",
-                                                  wait_for_run};
+                                                  wait_for_run, NULL};
 
 const char fl_wait_for_doc[] =
     "wait_for(fut, timeout)\n--\n\n"

@@ -162,7 +162,7 @@ drain_run(FLCoro *self, PyObject *value, PyObject **result)
 }
 
 static const struct fl_coro_kind drain_kind = {"drain", "StreamWriter.drain",
-                                               drain_run};
+                                               drain_run, NULL};
 
 /* --- wait_closed() ------------------------------------------------------------------------ */
 
@@ -190,7 +190,7 @@ closed_run(FLCoro *self, PyObject *value, PyObject **result)
 }
 
 static const struct fl_coro_kind closed_kind = {
-    "wait_closed", "StreamWriter.wait_closed", closed_run};
+    "wait_closed", "StreamWriter.wait_closed", closed_run, NULL};
 
 /* --- life ------------------------------------------------------------------ */
 
