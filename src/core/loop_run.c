@@ -20,6 +20,9 @@
 
 #include <math.h>
 #include <poll.h>
+#ifdef __linux__
+#  include <sys/prctl.h>
+#endif
 
 #define POLL_EVERY_NS    50000
 #define POLL_EVERY_TURNS 256
@@ -30,6 +33,7 @@
 
 #define MAX_TIMEOUT_S 86400.0 /* as asyncio: never sleep for longer */
 #define NAP_S         1e-3    /* libuv sleeps in milliseconds */
+#define NAP_SLACK_NS  1000UL
 
 /* --- the GIL and errors inside a poll --------------------------------------------------- */
 
@@ -176,6 +180,23 @@ has_work(const FLLoop *loop)
            || uv_backend_timeout(&loop->uv) == 0;
 }
 
+/* ppoll() that ends when it is to.  The kernel may let a thread sleep for longer, usually
+   by 50 microseconds, so that timers fall together: half as long again as a sleep of 100
+   that was asked for. */
+static int
+poll_on_time(struct pollfd *fd, const struct timespec *most)
+{
+    int slack = prctl(PR_GET_TIMERSLACK, 0UL, 0UL, 0UL, 0UL);
+    bool change =
+        slack > (int)NAP_SLACK_NS
+        && prctl(PR_SET_TIMERSLACK, NAP_SLACK_NS, 0UL, 0UL, 0UL) == 0;
+    int ready = ppoll(fd, 1, most, NULL);
+    if (change) {
+        prctl(PR_SET_TIMERSLACK, (unsigned long)slack, 0UL, 0UL, 0UL);
+    }
+    return ready;
+}
+
 /* Sleep less than libuv can: less than a millisecond.  A poll that does not block tells
    the kernel what libuv waits for; then its descriptor is slept on. */
 static void
@@ -189,7 +210,7 @@ nap(FLLoop *loop, double left)
     struct timespec most = {.tv_nsec = (long)ceil(left * 1e9)};
     loop->sleeping = true;
     loop->released = PyEval_SaveThread();
-    int ready = ppoll(&backend, 1, &most, NULL);
+    int ready = poll_on_time(&backend, &most);
     fl_loop_take_gil(loop);
     loop->wake_sent = false;
     if (ready > 0) {

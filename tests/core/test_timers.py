@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import gc
 import math
 import random
@@ -77,6 +78,22 @@ def test_a_delay_is_never_short(loop: Loop, delay: float) -> None:
             assert loop.time() - began >= delay - early_by(loop)
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of Linux")
+def test_short_sleeps_leave_the_timer_slack_as_it_is(loop: Loop) -> None:
+    prctl = ctypes.CDLL(None).prctl
+    prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+    set_slack, get_slack = 29, 30  # prctl(2)
+    before = prctl(get_slack, 0, 0, 0, 0)
+    assert prctl(set_slack, 70_000, 0, 0, 0) == 0
+    try:
+        for _ in range(5):
+            loop.call_later(1e-4, loop.stop)
+            loop.run_forever()
+            assert prctl(get_slack, 0, 0, 0, 0) == 70_000
+    finally:
+        prctl(set_slack, before, 0, 0, 0)
 
 
 def test_when(loop: Loop) -> None:
