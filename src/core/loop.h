@@ -41,12 +41,18 @@ struct fl_flush {
     void (*run)(struct fl_flush *flush);
 };
 
-/* Something that lives on the loop and has to be closed with it. */
-struct fl_attached {
-    struct fl_list node; /* linked in loop->attached */
+struct fl_attached;
+
+struct fl_attached_ops {
     int (*traverse)(struct fl_attached *a, visitproc visit, void *arg);
     void (*close)(struct fl_attached *a);  /* the loop closes */
     void (*forked)(struct fl_attached *a); /* in a forked child; may be NULL */
+};
+
+/* Something that lives on the loop and has to be closed with it. */
+struct fl_attached {
+    struct fl_list node; /* linked in loop->attached */
+    const struct fl_attached_ops *ops;
 };
 
 enum fl_loop_phase {

@@ -71,8 +71,8 @@ fl_loop_after_fork(FLLoop *loop)
     for (struct fl_list *n = loop->attached.next; n != &loop->attached;
          n = n->next) {
         struct fl_attached *a = FL_CONTAINER_OF(n, struct fl_attached, node);
-        if (a->forked != NULL) {
-            a->forked(a);
+        if (a->ops->forked != NULL) {
+            a->ops->forked(a);
         }
     }
 }
@@ -186,7 +186,7 @@ fl_loop_traverse(FLLoop *loop, visitproc visit, void *arg)
     for (struct fl_list *n = loop->attached.next; n != &loop->attached;
          n = n->next) {
         struct fl_attached *a = FL_CONTAINER_OF(n, struct fl_attached, node);
-        int status = a->traverse(a, visit, arg);
+        int status = a->ops->traverse(a, visit, arg);
         if (status != 0) {
             return status;
         }
@@ -248,7 +248,7 @@ close_attached(FLLoop *loop)
             FL_CONTAINER_OF(due.next, struct fl_attached, node);
         fl_list_unlink(&a->node);
         fl_list_append(&loop->attached, &a->node);
-        a->close(a);
+        a->ops->close(a);
     }
 }
 

@@ -337,6 +337,9 @@ attached_traverse(struct fl_attached *attached, visitproc visit, void *arg)
     return 0;
 }
 
+static const struct fl_attached_ops attached_ops = {attached_traverse,
+                                                    loop_closes, NULL};
+
 /* Ask the Python socket, once, what get_extra_info() will tell. */
 static int
 ask_socket(FLDatagram *t, PyObject *sock)
@@ -383,8 +386,7 @@ new_datagram(FLLoop *loop, PyObject *sock, PyObject *protocol)
     t->high_water = FL_DATAGRAM_HIGH_WATER;
     t->low_water = FL_DATAGRAM_HIGH_WATER / 4;
     fl_list_init(&t->attached.node);
-    t->attached.traverse = attached_traverse;
-    t->attached.close = loop_closes;
+    t->attached.ops = &attached_ops;
     t->ready_job = (struct fl_job){ready_job, (PyObject *)t};
     t->made_job = (struct fl_job){connection_made_job, (PyObject *)t};
     t->lost_job = (struct fl_job){connection_lost_job, (PyObject *)t};

@@ -39,6 +39,9 @@ io_close(struct fl_attached *attached)
     PyMem_Free(io);
 }
 
+static const struct fl_attached_ops attached_ops = {io_traverse, io_close,
+                                                    NULL};
+
 static FL_COLD struct fl_io *
 io_new(FLLoop *loop)
 {
@@ -53,8 +56,7 @@ io_new(FLLoop *loop)
         PyMem_Free(io);
         return NULL;
     }
-    io->attached.traverse = io_traverse;
-    io->attached.close = io_close;
+    io->attached.ops = &attached_ops;
     fl_list_init(&io->attached.node);
     fl_list_append(&loop->attached, &io->attached.node);
     loop->io = io;

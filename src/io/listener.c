@@ -191,6 +191,9 @@ loop_closes(struct fl_attached *attached)
     stop(FL_CONTAINER_OF(attached, FLListener, attached));
 }
 
+static const struct fl_attached_ops attached_ops = {attached_traverse,
+                                                    loop_closes, NULL};
+
 PyDoc_STRVAR(start_doc, "start($self, /)\n--\n\n"
                         "Accept connections, from the next poll on.");
 
@@ -261,8 +264,7 @@ listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     fl_list_init(&self->attached.node);
-    self->attached.traverse = attached_traverse;
-    self->attached.close = loop_closes;
+    self->attached.ops = &attached_ops;
     self->watcher.ready = ready;
     self->loop = (FLLoop *)Py_NewRef(loop);
     self->server = (FLServer *)Py_NewRef(server);

@@ -365,6 +365,9 @@ loop_forked(struct fl_attached *attached)
     p->phase = FL_PIPE_CLOSING;
 }
 
+static const struct fl_attached_ops attached_ops = {attached_traverse,
+                                                    loop_closes, loop_forked};
+
 static FLPipe *
 new_pipe(FLLoop *loop, bool for_writing, int fd)
 {
@@ -383,9 +386,7 @@ new_pipe(FLLoop *loop, bool for_writing, int fd)
     p->writable.ready = fl_pipe_write_ready;
     p->made_job = (struct fl_job){connection_made_job, (PyObject *)p};
     p->lost_job = (struct fl_job){connection_lost_job, (PyObject *)p};
-    p->attached.traverse = attached_traverse;
-    p->attached.close = loop_closes;
-    p->attached.forked = loop_forked;
+    p->attached.ops = &attached_ops;
     fl_list_init(&p->attached.node);
     p->context = PyContext_CopyCurrent();
     if (p->context == NULL) {

@@ -369,7 +369,9 @@ drop_write(FLTransport *t)
         status = result == NULL ? -1 : 0;
         Py_XDECREF(result);
     }
-    t->writes_after_loss++;
+    else {
+        t->writes_after_loss++;
+    }
     return status;
 }
 

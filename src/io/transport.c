@@ -148,14 +148,15 @@ loop_forked(struct fl_attached *attached)
     t->phase = FL_TRANSPORT_CLOSING;
 }
 
+static const struct fl_attached_ops attached_ops = {attached_traverse,
+                                                    loop_closes, loop_forked};
+
 /* From here on the loop owns a reference, until the close callback. */
 static void
 attach(FLTransport *t, FLLoop *loop)
 {
     t->uv.handle.data = t;
-    t->attached.traverse = attached_traverse;
-    t->attached.close = loop_closes;
-    t->attached.forked = loop_forked;
+    t->attached.ops = &attached_ops;
     fl_list_append(&loop->attached, &t->attached.node);
     Py_INCREF(t);
 }
@@ -235,10 +236,14 @@ fl_transport_take_sockname(FLTransport *t)
     struct sockaddr_storage address;
     socklen_t size = sizeof(address);
     int fd = fl_transport_fd(t);
-    if (!t->has_sockname && fd >= 0
-        && getsockname(fd, (struct sockaddr *)&address, &size) == 0) {
-        t->has_sockname = set_name(t, "sockname", &t->sockname,
-                                   (struct sockaddr *)&address, size);
+    struct sockaddr_in6 raw;
+    if (t->sockname == NULL && fd >= 0
+        && getsockname(fd, (struct sockaddr *)&address, &size) == 0
+        && set_name(t, "sockname", &raw, (struct sockaddr *)&address, size)) {
+        t->sockname = PyMem_Malloc(sizeof(raw));
+        if (t->sockname != NULL) {
+            *t->sockname = raw;
+        }
     }
 }
 

@@ -22,7 +22,7 @@
 
 /* Written data up to this is collected until the turn ends. */
 #define FL_WRITE_COLLECT (64 * 1024)
-#define FL_CHUNKS_INLINE 4
+#define FL_CHUNKS_INLINE 2
 
 /* A piece of a bytes object still to be written. */
 struct fl_chunk {
@@ -83,14 +83,14 @@ typedef struct FLTransport {
     bool protocol_paused : 1;
     bool lost : 1; /* connection_lost is queued: what is written is dropped */
     bool has_peername : 1;
-    bool has_sockname : 1;
     bool is_unix : 1;
-    uint32_t writes_after_loss;
+    uint8_t writes_after_loss; /* up to those that are warned of */
     uint32_t expected; /* bytes, if the next read is worth an object, or 0 */
     int fd;            /* uv's; -1 once that is closing */
 
     struct sockaddr_in6 peername; /* raw; names of Unix sockets: in extra */
-    struct sockaddr_in6 sockname; /* taken when the connection closes */
+    /* owned; taken when the descriptor closes */
+    struct sockaddr_in6 *sockname;
     union {
         uv_handle_t handle;
         uv_stream_t stream;
@@ -140,7 +140,8 @@ int fl_transport_fd(const FLTransport *t);
 /* Let get_extra_info(name) answer value for ever, unless it has an answer. */
 int fl_transport_remember(FLTransport *t, const char *name, PyObject *value);
 
-/* Our own address into t->sockname, while the descriptor is open. */
+/* Our own address into t->sockname, while the descriptor is open.  Where memory lacks
+   for it, we have none. */
 void fl_transport_take_sockname(FLTransport *t);
 
 /* The transport of a uv callback, with the GIL taken; borrowed. */

@@ -78,6 +78,7 @@ transport_dealloc(FLTransport *self)
     }
     transport_clear(self);
     Py_CLEAR(self->loop);
+    PyMem_Free(self->sockname);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -425,11 +426,10 @@ socket_object(FLTransport *self)
 
 /* As asyncio's: None where the socket could not tell, not the default. */
 static PyObject *
-address_or_none(const FLTransport *self, bool known,
-                const struct sockaddr_in6 *raw)
+address_or_none(const FLTransport *self, const struct sockaddr_in6 *raw)
 {
     const struct sockaddr *address = (const struct sockaddr *)raw;
-    if (!known) {
+    if (raw == NULL) {
         Py_RETURN_NONE;
     }
     /* of a Unix socket, only that it has no name is kept here */
@@ -445,7 +445,8 @@ built_in_info(FLTransport *self, PyObject *name)
         return socket_object(self);
     }
     if (PyUnicode_CompareWithASCIIString(name, "peername") == 0) {
-        return address_or_none(self, self->has_peername, &self->peername);
+        return address_or_none(self,
+                               self->has_peername ? &self->peername : NULL);
     }
     if (PyUnicode_CompareWithASCIIString(name, "sockname") == 0) {
         fl_transport_take_sockname(self);
@@ -454,8 +455,7 @@ built_in_info(FLTransport *self, PyObject *name)
                               ? NULL
                               : PyDict_GetItemWithError(self->extra, name);
         return known != NULL ? Py_NewRef(known)
-                             : address_or_none(self, self->has_sockname,
-                                               &self->sockname);
+                             : address_or_none(self, self->sockname);
     }
     return NULL;
 }
