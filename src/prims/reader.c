@@ -124,8 +124,9 @@ fl_reader_set_limit(FLReader *self, PyObject *limit)
 
 /* --- who waits --------------------------------------------------------------------- */
 
-int
-fl_reader_wakeup(FLReader *self)
+/* Let who waits go on, with exc or, if that is NULL, with None.  0 or -1. */
+static int
+end_wait(FLReader *self, PyObject *exc)
 {
     PyObject *waiter = self->waiter;
     if (waiter == NULL) {
@@ -133,12 +134,19 @@ fl_reader_wakeup(FLReader *self)
     }
     self->waiter = NULL;
     fl_state *st = self->base.st;
-    int cancelled = fl_any_cancelled(st, waiter);
-    int status = cancelled < 0   ? -1
-                 : cancelled > 0 ? 0
-                                 : fl_any_set_result(st, waiter, Py_None);
+    int status = fl_any_cancelled(st, waiter);
+    if (status == 0) {
+        status = exc == NULL ? fl_any_set_result(st, waiter, Py_None)
+                             : fl_any_set_exception(st, waiter, exc);
+    }
     Py_DECREF(waiter);
-    return status;
+    return status < 0 ? -1 : 0;
+}
+
+int
+fl_reader_wakeup(FLReader *self)
+{
+    return end_wait(self, NULL);
 }
 
 /* As it is overridden. */
@@ -246,18 +254,7 @@ int
 fl_reader_set_exception(FLReader *self, PyObject *exc)
 {
     Py_XSETREF(self->exception, exc == Py_None ? NULL : Py_NewRef(exc));
-    PyObject *waiter = self->waiter;
-    if (waiter == NULL) {
-        return 0;
-    }
-    self->waiter = NULL;
-    fl_state *st = self->base.st;
-    int cancelled = fl_any_cancelled(st, waiter);
-    int status = cancelled < 0   ? -1
-                 : cancelled > 0 ? 0
-                                 : fl_any_set_exception(st, waiter, exc);
-    Py_DECREF(waiter);
-    return status;
+    return end_wait(self, exc);
 }
 
 /* --- anybody's reader ---------------------------------------------------------------- */
