@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "base/ring.h"
 #include "base/state.h"
+#include "core/attached.h"
 
 /* What an entry of the ready ring is, in the low bits of its pointer. */
 enum fl_ready {
@@ -39,20 +40,6 @@ struct fl_job {
 struct fl_flush {
     struct fl_list node; /* linked in loop->flushes while due */
     void (*run)(struct fl_flush *flush);
-};
-
-struct fl_attached;
-
-struct fl_attached_ops {
-    int (*traverse)(struct fl_attached *a, visitproc visit, void *arg);
-    void (*close)(struct fl_attached *a);  /* the loop closes */
-    void (*forked)(struct fl_attached *a); /* in a forked child; may be NULL */
-};
-
-/* Something that lives on the loop and has to be closed with it. */
-struct fl_attached {
-    struct fl_list node; /* linked in loop->attached */
-    const struct fl_attached_ops *ops;
 };
 
 enum fl_loop_phase {

@@ -8,6 +8,7 @@
 
 #include "core/stop_iteration.h"
 #include "core/throw.h"
+#include "prims/awaited.h"
 
 /* --- life ------------------------------------------------------------------ */
 
@@ -209,68 +210,6 @@ fl_coro_wait(FLCoro *self, PyObject *future, PyObject **result)
     return fl_coro_await(self, future, result);
 }
 
-/* A coroutine that nobody else awaits yet, or a generator that passes for one: to
-   be iterated itself.  1 yes, 0 no, -1 error. */
-static int
-iterates_itself(fl_state *st, PyObject *awaitable)
-{
-    if (PyCoro_CheckExact(awaitable)) {
-        PyObject *other = PyObject_GetAttr(awaitable, st->str.cr_await);
-        if (other == NULL) {
-            return -1;
-        }
-        Py_DECREF(other);
-        if (other != Py_None) {
-            PyErr_SetString(PyExc_RuntimeError,
-                            "coroutine is being awaited already");
-            return -1;
-        }
-        return 1;
-    }
-    if (!PyGen_CheckExact(awaitable)) {
-        return 0;
-    }
-    PyObject *code = PyObject_GetAttrString(awaitable, "gi_code");
-    if (code == NULL) {
-        return -1;
-    }
-    bool coroutine = ((PyCodeObject *)code)->co_flags & CO_ITERABLE_COROUTINE;
-    Py_DECREF(code);
-    return coroutine;
-}
-
-PyObject *
-fl_coro_get_iterator(fl_state *st, PyObject *awaitable)
-{
-    int itself = iterates_itself(st, awaitable);
-    if (itself != 0) {
-        return itself < 0 ? NULL : Py_NewRef(awaitable);
-    }
-    const PyAsyncMethods *methods = Py_TYPE(awaitable)->tp_as_async;
-    if (methods == NULL || methods->am_await == NULL) {
-        PyErr_Format(PyExc_TypeError,
-                     FL_PY314
-                         ? "'%.100s' object can't be awaited"
-                         : "object %.100s can't be used in 'await' expression",
-                     Py_TYPE(awaitable)->tp_name);
-        return NULL;
-    }
-    PyObject *iterator = methods->am_await(awaitable);
-    if (iterator == NULL) {
-        return NULL;
-    }
-    if (PyCoro_CheckExact(iterator) || !PyIter_Check(iterator)) {
-        PyErr_Format(
-            PyExc_TypeError,
-            PyCoro_CheckExact(iterator)
-                ? "__await__() returned a coroutine"
-                : "__await__() returned non-iterator of type '%.100s'",
-            Py_TYPE(iterator)->tp_name);
-        Py_CLEAR(iterator);
-    }
-    return iterator;
-}
-
 PySendResult
 fl_coro_await(FLCoro *self, PyObject *awaitable, PyObject **result)
 {
@@ -282,7 +221,7 @@ fl_coro_await(FLCoro *self, PyObject *awaitable, PyObject **result)
         }
         return PYGEN_NEXT;
     }
-    self->awaiting = fl_coro_get_iterator(self->st, awaitable);
+    self->awaiting = fl_awaited_iterator(self->st, awaitable);
     /* failed: drive() calls the body with the exception */
     return PYGEN_NEXT;
 }
@@ -433,18 +372,20 @@ yield_once(FLCoro *self, PyObject **result)
     return PYGEN_RETURN;
 }
 
-/* HOT: is it over without having waited, with *result? */
-static inline bool
-over_at_once(FLCoro *self, PyObject **result)
+/* HOT: the result, if it is over without having waited; else NULL. */
+static inline PyObject *
+try_at_once(FLCoro *self)
 {
-    if (self->phase != FL_CORO_CREATED || self->kind->at_once == NULL
-        || !self->kind->at_once(self, result)) {
-        return false;
+    if (self->phase != FL_CORO_CREATED || self->kind->at_once == NULL) {
+        return NULL;
     }
-    FL_ASSERT(self->awaiting == NULL && !fl_list_linked(&self->node));
-    self->phase = FL_CORO_CLOSED;
-    Py_CLEAR(self->slots[0]); /* beware: this may free self */
-    return true;
+    PyObject *result = self->kind->at_once(self);
+    if (result != NULL) {
+        FL_ASSERT(self->awaiting == NULL && !fl_list_linked(&self->node));
+        self->phase = FL_CORO_CLOSED;
+        Py_CLEAR(self->slots[0]); /* beware: this may free self */
+    }
+    return result;
 }
 
 /* HOT */
@@ -464,7 +405,8 @@ coro_am_send(FLCoro *self, PyObject *sent, PyObject **result)
     if (self->kind->run == NULL) {
         return yield_once(self, result);
     }
-    if (over_at_once(self, result)) {
+    *result = try_at_once(self);
+    if (*result != NULL) {
         return PYGEN_RETURN;
     }
     Py_INCREF(self);
@@ -490,9 +432,9 @@ coro_am_send(FLCoro *self, PyObject *sent, PyObject **result)
 static PyObject *
 coro_next(FLCoro *self)
 {
-    PyObject *result;
     fl_state *st = self->st;
-    if (over_at_once(self, &result)) {
+    PyObject *result = try_at_once(self);
+    if (result != NULL) {
         return fl_stop_iteration(st, result);
     }
     if (self->kind->run == NULL && check_resumable(self) == 0) {
@@ -504,63 +446,6 @@ coro_next(FLCoro *self)
 }
 
 /* --- throwing --------------------------------------------------------------------- */
-
-/* Close an awaited iterator, as a coroutine does.  0, or -1. */
-static int
-close_iterator(PyObject *iterator)
-{
-    PyObject *close;
-    int found = PyObject_HasAttrString(iterator, "close");
-    if (!found) {
-        return 0;
-    }
-    close = PyObject_CallMethod(iterator, "close", NULL);
-    Py_XDECREF(close);
-    return close == NULL ? -1 : 0;
-}
-
-/* Throw into the awaited iterator: like advance_awaited(). */
-static PySendResult
-throw_into_iterator(FLCoro *self, PyObject *exc, PyObject **result)
-{
-    PyObject *awaited = Py_NewRef(self->awaiting);
-    PyObject *method = NULL;
-    *result = NULL;
-    if (PyErr_GivenExceptionMatches(exc, PyExc_GeneratorExit)) {
-        int status = close_iterator(awaited);
-        Py_DECREF(awaited);
-        Py_CLEAR(self->awaiting);
-        if (status == 0) {
-            fl_err_give(Py_NewRef(exc));
-        }
-        return PYGEN_ERROR;
-    }
-    int found = fl_getattr_optional(awaited, self->st->str.throw, &method);
-    if (found == 0) {
-        fl_err_give(Py_NewRef(exc));
-    }
-    if (found > 0) {
-        *result = PyObject_CallOneArg(method, exc);
-        Py_DECREF(method);
-    }
-    Py_DECREF(awaited);
-    if (*result != NULL) {
-        return PYGEN_NEXT;
-    }
-    Py_CLEAR(self->awaiting);
-    if (!PyErr_Occurred()) {
-        *result = Py_NewRef(Py_None);
-        return PYGEN_RETURN;
-    }
-    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        return PYGEN_ERROR;
-    }
-    PyObject *stop = fl_err_take();
-    PyObject *value = ((PyStopIterationObject *)stop)->value;
-    *result = Py_NewRef(value == NULL ? Py_None : value);
-    Py_DECREF(stop);
-    return PYGEN_RETURN;
-}
 
 static PySendResult
 throw_in(FLCoro *self, PyObject *exc, PyObject **result)
@@ -578,11 +463,14 @@ throw_in(FLCoro *self, PyObject *exc, PyObject **result)
     }
     else if (self->awaiting != NULL && !is_native(self, self->awaiting)) {
         self->phase = FL_CORO_RUNNING;
-        status = throw_into_iterator(self, exc, result);
+        PyObject *awaited = Py_NewRef(self->awaiting);
+        status = fl_awaited_throw(self->st, awaited, exc, result);
+        Py_DECREF(awaited);
         if (status == PYGEN_NEXT) {
             self->phase = FL_CORO_SUSPENDED;
         }
         else {
+            Py_CLEAR(self->awaiting);
             status = drive(self, *result, result);
         }
     }

@@ -30,9 +30,6 @@
    exception raised, or what one of the fl_coro_ functions below returned.  It runs
    with a reference to self held, and is not entered again while it runs.
 
-   A kind whose coroutines seldom wait may have a second function, at_once, which is
-   called first.  It does what can be done without waiting, and tells whether it has.
-
    Cancellation needs nothing special: a task that is cancelled cancels the future
    that the coroutine waits for, and the body is then called with CancelledError. */
 #ifndef FL_PRIMS_CORO_H
@@ -49,10 +46,9 @@ struct fl_coro_kind {
     const char *name;     /* __name__ */
     const char *qualname; /* __qualname__, as in asyncio: "Lock.acquire" */
     PySendResult (*run)(FLCoro *self, PyObject *value, PyObject **result);
-    /* May be NULL.  True: over, with a new reference in *result, and all slots but the
-       first emptied; false: nothing was done, and no exception is raised.  It runs no
-       code of the user's. */
-    bool (*at_once)(FLCoro *self, PyObject **result);
+    /* NULL, or called first, and runs no code of the user's.  A result: over without
+       waiting, all slots but the first are empty; NULL: nothing was done. */
+    PyObject *(*at_once)(FLCoro *self);
 };
 
 enum fl_coro_phase {
@@ -106,14 +102,6 @@ fl_coro_yield(PyObject **result)
     return PYGEN_NEXT;
 }
 
-/* For at_once: true, with object as the result. */
-static inline bool
-fl_coro_give(PyObject *object, PyObject **result)
-{
-    *result = Py_NewRef(object);
-    return true;
-}
-
 /* Give None as the result. */
 static inline PySendResult
 fl_coro_return_none(PyObject **result)
@@ -121,9 +109,6 @@ fl_coro_return_none(PyObject **result)
     *result = Py_NewRef(Py_None);
     return PYGEN_RETURN;
 }
-
-/* What `await awaitable` iterates (a new reference). */
-PyObject *fl_coro_get_iterator(fl_state *st, PyObject *awaitable);
 
 /* collections.abc.Coroutine.register(type).  0 or -1. */
 int fl_coro_register(PyTypeObject *type);

@@ -89,19 +89,19 @@ take_free(FLLock *self)
     return true;
 }
 
-static bool
-acquire_at_once(FLCoro *self, PyObject **result)
+static PyObject *
+acquire_at_once(FLCoro *self)
 {
-    return take_free((FLLock *)self->slots[FL_WAIT_OWNER])
-           && fl_coro_give(Py_True, result);
+    return take_free((FLLock *)self->slots[FL_WAIT_OWNER]) ? Py_NewRef(Py_True)
+                                                           : NULL;
 }
 
 /* HOT */
-static bool
-enter_at_once(FLCoro *self, PyObject **result)
+static PyObject *
+enter_at_once(FLCoro *self)
 {
-    return take_free((FLLock *)self->slots[FL_WAIT_OWNER])
-           && fl_coro_give(Py_None, result);
+    return take_free((FLLock *)self->slots[FL_WAIT_OWNER]) ? Py_NewRef(Py_None)
+                                                           : NULL;
 }
 
 static PySendResult

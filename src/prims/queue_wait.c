@@ -112,34 +112,30 @@ get_run(FLCoro *self, PyObject *value, PyObject **result)
 }
 
 /* HOT */
-static bool
-get_at_once(FLCoro *self, PyObject **result)
+static PyObject *
+get_at_once(FLCoro *self)
 {
     FLQueue *queue = (FLQueue *)self->slots[FL_WAIT_OWNER];
-    if (!fl_waiters_empty(&queue->putters)) {
-        return false;
-    }
-    *result = fl_queue_try_get(queue);
-    return *result != NULL;
+    return fl_waiters_empty(&queue->putters) ? fl_queue_try_get(queue) : NULL;
 }
 
 /* HOT */
-static bool
-put_at_once(FLCoro *self, PyObject **result)
+static PyObject *
+put_at_once(FLCoro *self)
 {
     FLQueue *queue = (FLQueue *)self->slots[FL_WAIT_OWNER];
     if (!fl_waiters_empty(&queue->getters)
         || (queue->finished != NULL
             && !Py_IS_TYPE(queue->finished, self->st->EventType))) {
-        return false;
+        return NULL;
     }
     int done = fl_queue_try_put(queue, self->slots[ITEM]);
     if (FL_UNLIKELY(done <= 0)) {
         PyErr_Clear(); /* of memory: put_run() tries again */
-        return false;
+        return NULL;
     }
     Py_CLEAR(self->slots[ITEM]); /* the queue has one, too */
-    return fl_coro_give(Py_None, result);
+    return Py_NewRef(Py_None);
 }
 
 /* HOT */

@@ -227,19 +227,21 @@ take_free(FLSemaphore *self)
     return true;
 }
 
-static bool
-acquire_at_once(FLCoro *self, PyObject **result)
+static PyObject *
+acquire_at_once(FLCoro *self)
 {
     return take_free((FLSemaphore *)self->slots[FL_WAIT_OWNER])
-           && fl_coro_give(Py_True, result);
+               ? Py_NewRef(Py_True)
+               : NULL;
 }
 
 /* HOT */
-static bool
-enter_at_once(FLCoro *self, PyObject **result)
+static PyObject *
+enter_at_once(FLCoro *self)
 {
     return take_free((FLSemaphore *)self->slots[FL_WAIT_OWNER])
-           && fl_coro_give(Py_None, result);
+               ? Py_NewRef(Py_None)
+               : NULL;
 }
 
 static PySendResult
