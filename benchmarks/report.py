@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .reasons import REASONS
 from .results import Cell, Record, best
 from .subjects import FLOOR, REFERENCE
 from .workloads import FAMILIES
 
 OURS = "fastloop"
+AHEAD = 1.1  # times the best of the others: what goes without saying
 
 INTRODUCTION = """\
 # How fast fastloop is
@@ -183,18 +185,44 @@ def latencies(run: Record) -> str:
     return markdown(lines) if rows else ""
 
 
-def not_first(run: Record) -> Iterator[str]:
+def lead(row: Record, subject: str, peers: list[str]) -> float | None:
+    """How far a subject of ours is ahead of the best of the others, as a ratio."""
+    other = best(row, peers)
+    mine = Cell(row, subject).ratio
+    theirs = Cell(row, other).ratio if other else None
+    return mine / theirs if mine and theirs else None
+
+
+def behind(row: Record, subjects: list[str]) -> str:
+    """What to say of a row in which one of ours leads by less than a tenth, or ""."""
+    peers = [s for s in subjects if not s.startswith(OURS)]
+    other = best(row, peers)
+    leads = {s: lead(row, s, peers) for s in subjects if s.startswith(OURS)}
+    known = {s: value for s, value in leads.items() if value is not None}
+    if other is None:
+        return ""
+    if not known:
+        return f"{row['title']}: fastloop has no result"
+    if min(known.values()) >= AHEAD:
+        return ""
+    text = ", ".join(f"{s} {times(value)}" for s, value in known.items())
+    text = f"{row['title']}: {text} of {other}"
+    ours = Cell(row, max(known, key=lambda s: known[s]))
+    if floor := Cell(row, FLOOR).value:
+        text += f"; {(ours.value or 0) / floor:.2f} of the floor"
+    pair = ours.record.get("busy"), Cell(row, other).record.get("busy")
+    if None not in pair:
+        text += (
+            f"; the servers were running {pair[0]:.0%} and {pair[1]:.0%} of the time"
+        )
+    reason = REASONS.get(row["name"], "")
+    return f"{text}.  {reason}".rstrip()
+
+
+def not_ahead(run: Record) -> Iterator[str]:
     for row in run["rows"]:
-        first = best(row, competitors(run))
-        ours = [s for s in competitors(run) if s.startswith(OURS)]
-        if first is None or first in ours:
-            continue
-        mine = max((Cell(row, s).ratio or 0 for s in ours), default=0)
-        theirs = Cell(row, first).ratio
-        if not mine:
-            yield f"- {row['title']}: fastloop has no result"
-        elif theirs:
-            yield f"- {row['title']}: {mine / theirs:.2f} of {first}"
+        if text := behind(row, competitors(run)):
+            yield f"- {text}"
 
 
 def about(run: Record) -> Iterator[str]:
@@ -229,9 +257,9 @@ def section(version: str, run: Record, pictures: Sequence[str]) -> Iterator[str]
             yield values(run, family)
     if text := latencies(run):
         yield f"\n### Latency\n\n{text}"
-    if behind := list(not_first(run)):
-        yield "\n### Where fastloop is not first\n"
-        yield from behind
+    if rows := list(not_ahead(run)):
+        yield "\n### Where fastloop is not first, or leads by less than a tenth\n"
+        yield from rows
 
 
 def page(runs: dict[str, Any], pictures: Sequence[str]) -> str:
