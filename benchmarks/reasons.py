@@ -38,7 +38,14 @@ REASONS = {
         "clearing pages takes most of the time.  With patch() the clients are the "
         "limit: fastloop's process runs less than half of the time."
     ),
-    "bulk_write": "What varies is how much the client reads at once.",
+    "bulk_send": (
+        "All are at the floor or above it: how much the one client reads at once, "
+        "which varies, decides."
+    ),
+    "bulk_write": (
+        "All are at the floor or above it: how much the one client reads at once, "
+        "which varies, decides."
+    ),
     "turnover_50": (
         "The clients are the limit.  A server that is busy all the time costs them "
         "fewer wakeups than one that is done sooner and sleeps."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .reasons import REASONS
+from .reasons import REASONS, STOCK
 from .results import Cell, Record, best
 from .subjects import FLOOR, REFERENCE
 from .workloads import FAMILIES
@@ -216,6 +216,8 @@ def behind(row: Record, subjects: list[str]) -> str:
             f"; the servers were running {pair[0]:.0%} and {pair[1]:.0%} of the time"
         )
     reason = REASONS.get(row["name"], "")
+    if not reason and row["family"] == "tasks" and max(known.values()) >= AHEAD:
+        reason = f"Without patch(), {STOCK}."
     return f"{text}.  {reason}".rstrip()
 
 
