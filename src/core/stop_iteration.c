@@ -7,6 +7,8 @@
    Python 3.11 takes the value from the error indicator unwrapped, for free. */
 #include "core/stop_iteration.h"
 
+#include "base/errors.h"
+
 #if FL_PY312
 
 /* A tuple of one that nobody else has seen serves again, with the next value. */
@@ -167,3 +169,22 @@ fl_stop_iteration_init_types(PyObject *Py_UNUSED(module))
 }
 
 #endif
+
+/* --- the other side: what an iteration has come to ------------------------------- */
+
+PySendResult
+fl_iteration_end(PyObject **result)
+{
+    if (!PyErr_Occurred()) {
+        *result = Py_NewRef(Py_None);
+        return PYGEN_RETURN;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        return PYGEN_ERROR;
+    }
+    PyObject *stop = fl_err_take();
+    PyObject *value = ((PyStopIterationObject *)stop)->value;
+    *result = Py_NewRef(value == NULL ? Py_None : value);
+    Py_DECREF(stop);
+    return PYGEN_RETURN;
+}

@@ -9,6 +9,10 @@
    exception set when value is None.  Steals value. */
 PyObject *fl_stop_iteration(fl_state *st, FL_STEALS(2) PyObject *value);
 
+/* An iterator has given NULL: PYGEN_RETURN with its value, which StopIteration may
+   carry, in *result, or PYGEN_ERROR with another exception left raised. */
+FL_COLD PySendResult fl_iteration_end(PyObject **result);
+
 int fl_stop_iteration_init_types(PyObject *module);
 
 #endif

@@ -14,6 +14,7 @@
 #include "core/debug.h"
 #include "core/registry.h"
 #include "core/report.h"
+#include "core/stop_iteration.h"
 
 /* --- scheduling ------------------------------------------------------------------ */
 
@@ -321,21 +322,7 @@ static FL_COLD PySendResult
 throw_in(fl_state *st, PyObject *coro, PyObject *exc, PyObject **result)
 {
     *result = PyObject_CallMethodOneArg(coro, st->str.throw, exc);
-    if (*result != NULL) {
-        return PYGEN_NEXT;
-    }
-    if (!PyErr_Occurred()) {
-        *result = Py_NewRef(Py_None);
-        return PYGEN_RETURN;
-    }
-    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        return PYGEN_ERROR;
-    }
-    PyObject *stop = fl_err_take();
-    PyObject *value = ((PyStopIterationObject *)stop)->value;
-    *result = Py_NewRef(value == NULL ? Py_None : value);
-    Py_DECREF(stop);
-    return PYGEN_RETURN;
+    return *result != NULL ? PYGEN_NEXT : fl_iteration_end(result);
 }
 
 /* A pending cancellation turns what is to be thrown into CancelledError.  Steals

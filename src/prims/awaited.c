@@ -2,6 +2,7 @@
 
 #include "base/compat.h"
 #include "base/errors.h"
+#include "core/stop_iteration.h"
 
 /* A coroutine that nobody else awaits yet, or a generator that passes for one: to
    be iterated itself.  1 yes, 0 no, -1 error. */
@@ -77,24 +78,6 @@ close_iterator(PyObject *iterator)
     return close == NULL ? -1 : 0;
 }
 
-/* It has ended: its result, or the exception that is not StopIteration. */
-static PySendResult
-end_of(PyObject **result)
-{
-    if (!PyErr_Occurred()) {
-        *result = Py_NewRef(Py_None);
-        return PYGEN_RETURN;
-    }
-    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        return PYGEN_ERROR;
-    }
-    PyObject *stop = fl_err_take();
-    PyObject *value = ((PyStopIterationObject *)stop)->value;
-    *result = Py_NewRef(value == NULL ? Py_None : value);
-    Py_DECREF(stop);
-    return PYGEN_RETURN;
-}
-
 PySendResult
 fl_awaited_throw(fl_state *st, PyObject *iterator, PyObject *exc,
                  PyObject **result)
@@ -115,5 +98,5 @@ fl_awaited_throw(fl_state *st, PyObject *iterator, PyObject *exc,
         *result = PyObject_CallOneArg(method, exc);
         Py_DECREF(method);
     }
-    return *result != NULL ? PYGEN_NEXT : end_of(result);
+    return *result != NULL ? PYGEN_NEXT : fl_iteration_end(result);
 }

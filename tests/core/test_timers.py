@@ -80,7 +80,7 @@ def test_a_delay_is_never_short(loop: Loop, delay: float) -> None:
     loop.run_until_complete(main())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a setting of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has timer slack")
 def test_short_sleeps_leave_the_timer_slack_as_it_is(loop: Loop) -> None:
     prctl = ctypes.CDLL(None).prctl
     prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
