@@ -397,7 +397,7 @@ class SubprocessMixin(_Base):
             except BaseException as exc:
                 if not isinstance(exc, (SystemExit, KeyboardInterrupt)):
                     transport.close()
-                    await asyncio.shield(transport._wait())
+                    await transport._wait()
                 raise
         if debug:
             logger.info("%s: %r", what, transport)

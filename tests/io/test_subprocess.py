@@ -638,6 +638,8 @@ def test_cancelled_twice(fast_loop: Loop) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert task.cancelled()
+        # nobody is left waiting for the process, whose end comes when it will
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         await until(lambda: children() == [])
 
     fast_loop.run_until_complete(scenario())
