@@ -4,9 +4,7 @@
    floor-tls CERTIFICATE
 
    CERTIFICATE is a PEM file with the key in it.  Prints the port that it serves.  What
-   one read has brought is decrypted, encrypted and sent with one call each way, as OpenSSL
-   alone would not do: it reads the head of each record by itself and sends each record
-   for itself. */
+   one read has brought is decrypted, encrypted and sent with one call each way. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,8 +20,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SCRATCH (256 * 1024)
-#define EVENTS  256
+#include "batch_bio.h"
+
+#define EVENTS 256
 
 struct connection {
     int fd;
@@ -32,13 +31,9 @@ struct connection {
     size_t unsent_size;
 };
 
-/* What the connection that is served has received and will send. */
-static char incoming[SCRATCH], outgoing[4 * SCRATCH], plain[SCRATCH];
-static size_t in_begin, in_end, out_size;
-
+static char plain[SCRATCH];
 static int epfd;
 static SSL_CTX *context;
-static BIO_METHOD *method;
 
 static void
 die(const char *what)
@@ -46,44 +41,6 @@ die(const char *what)
     perror(what);
     ERR_print_errors_fp(stderr);
     exit(1);
-}
-
-/* --- the BIO: it knows these buffers only ----------------------------------------- */
-
-static int
-bio_read(BIO *bio, char *buffer, int size)
-{
-    BIO_clear_retry_flags(bio);
-    size_t n = in_end - in_begin;
-    if (n == 0) {
-        BIO_set_retry_read(bio);
-        return -1;
-    }
-    n = n < (size_t)size ? n : (size_t)size;
-    memcpy(buffer, incoming + in_begin, n);
-    in_begin += n;
-    return (int)n;
-}
-
-static int
-bio_write(BIO *bio, const char *data, int size)
-{
-    BIO_clear_retry_flags(bio);
-    if ((size_t)size > sizeof(outgoing) - out_size) {
-        return -1;
-    }
-    memcpy(outgoing + out_size, data, (size_t)size);
-    out_size += (size_t)size;
-    return size;
-}
-
-static long
-bio_ctrl(BIO *bio, int command, long number, void *pointer)
-{
-    (void)bio;
-    (void)number;
-    (void)pointer;
-    return command == BIO_CTRL_FLUSH;
 }
 
 static void
@@ -96,10 +53,6 @@ set_up_tls(const char *certificate)
                != 1) {
         die(certificate);
     }
-    method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "floor");
-    BIO_meth_set_read(method, bio_read);
-    BIO_meth_set_write(method, bio_write);
-    BIO_meth_set_ctrl(method, bio_ctrl);
 }
 
 /* --- connections -------------------------------------------------------------------- */
@@ -123,13 +76,11 @@ open_connection(int listener)
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     struct connection *c = calloc(1, sizeof(*c));
-    BIO *bio = BIO_new(method);
-    if (c == NULL || bio == NULL || (c->ssl = SSL_new(context)) == NULL) {
+    if (c == NULL || (c->ssl = SSL_new(context)) == NULL
+        || !use_batch_bio(c->ssl)) {
         die("a connection");
     }
     c->fd = fd;
-    BIO_set_init(bio, 1);
-    SSL_set_bio(c->ssl, bio, bio);
     SSL_set_accept_state(c->ssl);
     watch(c, EPOLL_CTL_ADD, EPOLLIN);
 }

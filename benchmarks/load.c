@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #ifdef WITH_TLS
+#  include "batch_bio.h"
 #  include <openssl/err.h>
 #  include <openssl/ssl.h>
 #else
@@ -58,7 +59,9 @@ static const char *const kinds[] = {"--echo",      "--udp",      "--http",
 
 struct connection {
     int fd;
-    SSL *ssl; /* NULL without TLS */
+    SSL *ssl;     /* NULL without TLS */
+    char *unsent; /* malloc'ed: records that the kernel has not taken */
+    size_t unsent_size;
     size_t sent;
     size_t received;
     int64_t began;
@@ -136,30 +139,92 @@ start_tls(struct connection *c)
 {
     c->ssl = SSL_new(tls);
     if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1
-        || SSL_connect(c->ssl) != 1) {
+        || SSL_connect(c->ssl) != 1 || !use_batch_bio(c->ssl)) {
         ERR_print_errors_fp(stderr);
         exit(1);
     }
 }
 
-/* The result of an SSL call in the terms of send() and recv(). */
-static ssize_t
-tls_result(SSL *ssl, int n)
+/* Keep what the kernel does not take now. */
+static void
+keep_unsent(struct connection *c, const char *data, size_t length)
 {
-    if (n > 0) {
-        return n;
+    char *copy = malloc(length);
+    if (copy == NULL) {
+        die("malloc");
     }
-    switch (SSL_get_error(ssl, n)) {
-        case SSL_ERROR_WANT_READ:
-        case SSL_ERROR_WANT_WRITE:
-            errno = EAGAIN;
-            return -1;
-        case SSL_ERROR_ZERO_RETURN:
+    memcpy(copy, data, length);
+    free(c->unsent);
+    c->unsent = copy;
+    c->unsent_size = length;
+}
+
+static bool
+send_unsent(struct connection *c)
+{
+    ssize_t n = send(c->fd, c->unsent, c->unsent_size, MSG_NOSIGNAL);
+    if (n == (ssize_t)c->unsent_size) {
+        free(c->unsent);
+        c->unsent = NULL;
+        c->unsent_size = 0;
+    }
+    else if (n > 0) {
+        c->unsent_size -= (size_t)n;
+        memmove(c->unsent, c->unsent + n, c->unsent_size);
+    }
+    return n >= 0 || errno == EAGAIN;
+}
+
+/* All records of the data leave in one send, or wait in `unsent`. */
+static ssize_t
+tls_put(struct connection *c, const char *data, size_t length)
+{
+    size_t taken = length < SCRATCH ? length : SCRATCH;
+    if (c->unsent != NULL) {
+        errno = EAGAIN;
+        return -1;
+    }
+    if (SSL_write(c->ssl, data, (int)taken) != (int)taken) {
+        ERR_print_errors_fp(stderr);
+        exit(1);
+    }
+    ssize_t n = send(c->fd, outgoing, out_size, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN) {
+        return -1;
+    }
+    size_t gone = n < 0 ? 0 : (size_t)n;
+    if (gone < out_size) {
+        keep_unsent(c, outgoing + gone, out_size - gone);
+    }
+    out_size = 0;
+    return (ssize_t)taken;
+}
+
+/* As recv().  An answer that is complete leaves nothing behind for another
+   connection, as this one has not asked for more. */
+static ssize_t
+tls_take(struct connection *c, char *data, size_t length)
+{
+    for (;;) {
+        int n = SSL_read(c->ssl, data, (int)length);
+        if (n > 0) {
+            return n;
+        }
+        int error = SSL_get_error(c->ssl, n);
+        if (error == SSL_ERROR_ZERO_RETURN) {
             return 0;
-        default:
+        }
+        if (error != SSL_ERROR_WANT_READ) {
             ERR_print_errors_fp(stderr);
             errno = EIO;
             return -1;
+        }
+        ssize_t got = recv(c->fd, incoming, sizeof(incoming), 0);
+        if (got <= 0) {
+            return got;
+        }
+        in_begin = 0;
+        in_end = (size_t)got;
     }
 }
 #endif
@@ -169,7 +234,7 @@ put(struct connection *c, const char *data, size_t length)
 {
 #ifdef WITH_TLS
     if (c->ssl != NULL) {
-        return tls_result(c->ssl, SSL_write(c->ssl, data, (int)length));
+        return tls_put(c, data, length);
     }
 #endif
     return send(c->fd, data, length, MSG_NOSIGNAL);
@@ -180,7 +245,7 @@ take(struct connection *c, char *data, size_t length)
 {
 #ifdef WITH_TLS
     if (c->ssl != NULL) {
-        return tls_result(c->ssl, SSL_read(c->ssl, data, (int)length));
+        return tls_take(c, data, length);
     }
 #endif
     return recv(c->fd, data, length, 0);
@@ -430,6 +495,11 @@ handle(struct connection *c, uint32_t events)
         pour(c);
     }
     else {
+#ifdef WITH_TLS
+        if (c->unsent != NULL && !send_unsent(c)) {
+            die("send");
+        }
+#endif
         if (c->sent < size) {
             push(c);
         }
@@ -471,9 +541,7 @@ set_up_tls(void)
 {
 #ifdef WITH_TLS
     tls = SSL_CTX_new(TLS_client_method());
-    SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE
-                              | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-                              | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(tls, SSL_MODE_RELEASE_BUFFERS);
     return true;
 #else
     fprintf(stderr, "compiled without TLS\n");

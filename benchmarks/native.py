@@ -28,7 +28,8 @@ def compile_c(source: str, program: str, *options: str) -> Path:
     """Compile a file of this folder, unless that is done; return the program's path."""
     target = BUILD / program
     code = HERE / source
-    if target.exists() and target.stat().st_mtime_ns > code.stat().st_mtime_ns:
+    newest = max(path.stat().st_mtime_ns for path in (code, *HERE.glob("*.h")))
+    if target.exists() and target.stat().st_mtime_ns > newest:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}")

@@ -19,7 +19,7 @@ def build_folder() -> Path:
     """Where programs are compiled to: one that can be written."""
     if (ROOT / "setup.py").exists():
         return ROOT / "build" / "benchmarks"
-    sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.c")))
+    sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.[ch]")))
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     name = f"benchmarks-{hashlib.sha256(sources).hexdigest()[:12]}"
     return Path(cache) / "fastloop" / name
