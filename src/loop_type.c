@@ -75,6 +75,7 @@ loop_clear(FLLoop *self)
     Py_CLEAR(self->slow_duration);
     Py_CLEAR(self->fatal);
     Py_CLEAR(self->running_handle);
+    Py_CLEAR(self->blank_context);
     fl_loop_drop_scheduled(self);
     return 0;
 }

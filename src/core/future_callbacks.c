@@ -9,6 +9,7 @@
    code that may add or remove callbacks of this very future. */
 #include "core/future.h"
 
+#include "core/context.h"
 #include "core/debug.h"
 #include "core/registry.h"
 #include "core/report.h"
@@ -341,7 +342,7 @@ describe(struct fl_callback *slot)
     }
     else {
         method = fl_task_wakeup_method((FLTask *)slot->call);
-        context = Py_XNewRef(((FLTask *)slot->call)->context);
+        context = Py_XNewRef(fl_context_get(&((FLTask *)slot->call)->context));
     }
     PyObject *pair = method == NULL || context == NULL
                          ? NULL

@@ -9,6 +9,7 @@
 #include "core/handle.h"
 
 #include "base/errors.h"
+#include "core/context.h"
 #include "core/debug.h"
 #include "core/report.h"
 
@@ -90,9 +91,10 @@ fl_handle_setup(FLHandle *self, FLLoop *loop, PyObject *callback,
                 PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {
     fl_handle_setup_native(self, loop, NULL, callback);
-    self->context =
-        context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
-    if (self->context == NULL) {
+    if (context != NULL) {
+        self->context = Py_NewRef(context);
+    }
+    else if (FL_UNLIKELY(fl_context_capture(&self->context) < 0)) {
         return -1;
     }
     if (FL_LIKELY(nargs <= FL_HANDLE_INLINE)) {
@@ -215,10 +217,15 @@ fl_handle_run(FLHandle *self)
     if (self->native != NULL) {
         result = self->native->ml_meth(self->callback, NULL);
     }
-    else if (FL_LIKELY(PyContext_Enter(self->context) == 0)) {
-        result = call(self);
-        if (FL_UNLIKELY(PyContext_Exit(self->context) < 0)) {
-            Py_CLEAR(result);
+    else {
+        FLLoop *loop = self->loop;
+        PyObject *context = fl_context_enter(loop, &self->context);
+        if (FL_LIKELY(context != NULL)) {
+            result = call(self);
+            if (FL_UNLIKELY(fl_context_exit(loop, &self->context, context)
+                            < 0)) {
+                Py_CLEAR(result);
+            }
         }
     }
     int status = 0;
@@ -279,6 +286,16 @@ or_none(PyObject *o)
     return Py_NewRef(o == NULL ? Py_None : o);
 }
 
+/* A handle that runs C code, or was cleared, has none. */
+static PyObject *
+context_of(FLHandle *self)
+{
+    if (self->native != NULL || self->loop == NULL) {
+        Py_RETURN_NONE;
+    }
+    return Py_XNewRef(fl_context_get(&self->context));
+}
+
 PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\n"
                          "Cancel the callback; does nothing if it was "
                          "cancelled or has run.");
@@ -308,7 +325,7 @@ PyDoc_STRVAR(get_context_doc,
 static PyObject *
 handle_get_context(FLHandle *self, PyObject *Py_UNUSED(ignored))
 {
-    return or_none(self->context);
+    return context_of(self);
 }
 
 static PyObject *
@@ -388,7 +405,7 @@ get_loop(FLHandle *self, void *Py_UNUSED(closure))
 static PyObject *
 get_context(FLHandle *self, void *Py_UNUSED(closure))
 {
-    return or_none(self->context);
+    return context_of(self);
 }
 
 static PyObject *

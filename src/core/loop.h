@@ -65,6 +65,7 @@ typedef struct FLLoop {
     PyObject **running_slot; /* where asyncio looks for it (3.14), or NULL */
     PyObject *task_factory;  /* owned; NULL: native tasks */
     PyObject *slow_duration; /* owned: slow_callback_duration, seconds */
+    PyObject *blank_context; /* owned, empty; NULL while lent; see context.h */
 
     enum fl_loop_phase phase;
     bool direct; /* call_soon is ours: futures may use the ring */

@@ -177,6 +177,7 @@ fl_loop_traverse(FLLoop *loop, visitproc visit, void *arg)
     Py_VISIT(loop->slow_duration);
     Py_VISIT(loop->fatal);
     Py_VISIT(loop->running_handle);
+    Py_VISIT(loop->blank_context);
     for (uint32_t i = 0; i < fl_ring_count(&loop->ready); i++) {
         Py_VISIT(entry_object(fl_ring_peek(&loop->ready, i)));
     }

@@ -1,6 +1,8 @@
 /* Task: making and cancelling one; task_step.c drives it. */
 #include "core/task.h"
 
+#include "core/context.h"
+
 /* --- names ---------------------------------------------------------------------- */
 
 /* Most names are never asked for: only the number is kept, in an odd word that
@@ -71,8 +73,7 @@ static inline int
 set_context(FLTask *task, PyObject *context)
 {
     if (context == NULL || context == Py_None) {
-        task->context = PyContext_CopyCurrent();
-        return task->context == NULL ? -1 : 0;
+        return fl_context_capture(&task->context);
     }
     if (!PyContext_CheckExact(context)) {
         PyErr_Format(PyExc_TypeError,

@@ -11,6 +11,7 @@
 #include "core/task.h"
 
 #include "base/errors.h"
+#include "core/context.h"
 #include "core/debug.h"
 #include "core/registry.h"
 #include "core/report.h"
@@ -42,7 +43,11 @@ call_soon(FLTask *task, PyMethodDef *def, PyObject *arg)
         return -1;
     }
     /* Beware: call_soon() may be Python code that drops the task's context. */
-    PyObject *context = Py_NewRef(task->context);
+    PyObject *context = Py_XNewRef(fl_context_get(&task->context));
+    if (context == NULL) {
+        Py_DECREF(method);
+        return -1;
+    }
     PyObject *stack[] = {NULL, task->fut.loop, method, context, NULL};
     size_t nargs = 2;
     if (arg != NULL) {
@@ -192,7 +197,11 @@ add_wakeup(FLTask *task, fl_state *st, PyObject *future)
     if (wakeup == NULL) {
         return -1;
     }
-    PyObject *context = Py_NewRef(task->context);
+    PyObject *context = Py_XNewRef(fl_context_get(&task->context));
+    if (context == NULL) {
+        Py_DECREF(wakeup);
+        return -1;
+    }
     PyObject *stack[] = {NULL, future, wakeup, context};
     PyObject *result = PyObject_VectorcallMethod(
         st->str.add_done_callback, stack + 1,
@@ -423,12 +432,15 @@ step(FLLoop *loop, FLTask *task, FL_STEALS(3) PyObject *exc)
 {
     int64_t began = FL_UNLIKELY(loop->debug) ? fl_clock_ns() : 0;
     int status = fl_current_publish(loop, task);
-    if (FL_UNLIKELY(status < 0 || PyContext_Enter(task->context) < 0)) {
+    PyObject *context = FL_UNLIKELY(status < 0)
+                            ? NULL
+                            : fl_context_enter(loop, &task->context);
+    if (FL_UNLIKELY(context == NULL)) {
         Py_XDECREF(exc);
         return report(loop, task);
     }
     status = advance_checked(task, loop->st, exc);
-    if (FL_UNLIKELY(PyContext_Exit(task->context) < 0)) {
+    if (FL_UNLIKELY(fl_context_exit(loop, &task->context, context) < 0)) {
         status = -1;
     }
     if (FL_UNLIKELY(loop->debug)) {
@@ -471,10 +483,11 @@ fl_task_start_eagerly(FLTask *task)
     if (previous == NULL) {
         return -1;
     }
-    int status = PyContext_Enter(task->context);
-    if (status == 0) {
+    int status = -1;
+    PyObject *context = fl_context_get(&task->context);
+    if (context != NULL && PyContext_Enter(context) == 0) {
         status = advance_checked(task, st, NULL);
-        if (PyContext_Exit(task->context) < 0) {
+        if (PyContext_Exit(context) < 0) {
             status = -1;
         }
     }

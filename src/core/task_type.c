@@ -1,5 +1,6 @@
 /* fastloop.Task as Python sees it. */
 #include "base/args.h"
+#include "core/context.h"
 #include "core/report.h"
 #include "core/task.h"
 
@@ -321,7 +322,10 @@ PyDoc_STRVAR(get_context_doc,
 static PyObject *
 task_get_context(FLTask *self, PyObject *Py_UNUSED(ignored))
 {
-    return Py_NewRef(self->context == NULL ? Py_None : self->context);
+    if (self->fut.loop == NULL) { /* not initialised */
+        Py_RETURN_NONE;
+    }
+    return Py_XNewRef(fl_context_get(&self->context));
 }
 
 PyDoc_STRVAR(get_name_doc, "get_name($self, /)\n--\n\nReturn the name.");

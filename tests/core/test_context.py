@@ -270,6 +270,140 @@ def test_the_exception_handler_runs_in_the_failing_context(
     assert seen == ["failing"]
 
 
+# --- contexts that were empty ---------------------------------------------------------
+#
+# asyncio copies the current context for each callback and task; fastloop lends one to
+# those that were made where no variable was set.
+
+
+def in_empty_context(function: Any, *args: Any) -> Any:
+    return contextvars.Context().run(function, *args)
+
+
+def test_a_variable_that_is_reset_is_gone(loop: Loop) -> None:
+    lengths: list[int] = []
+
+    def change() -> None:
+        lengths.append(len(contextvars.copy_context()))
+        var.reset(var.set("changed"))
+
+    for _ in range(3):
+        in_empty_context(loop.call_soon, change)
+    run_once(loop)
+    assert lengths == [0, 0, 0]
+
+
+def test_a_handle_keeps_its_context(loop: Loop) -> None:
+    seen: list[Any] = []
+
+    def change() -> None:
+        seen.append(handle._context)
+        var.set("changed")
+
+    handle: Any = in_empty_context(loop.call_soon, change)
+    context = handle._context
+    assert len(context) == 0
+    run_once(loop)
+    assert seen == [context]
+    assert seen[0] is handle._context is context
+    assert context[var] == "changed"
+
+
+def test_a_handle_shows_the_context_that_it_runs_in(loop: Loop) -> None:
+    seen: list[Any] = []
+
+    def look() -> None:
+        seen.append(handle._context)
+
+    handle: Any = in_empty_context(loop.call_soon, look)
+    other: Any = in_empty_context(loop.call_soon, var.set, "other")
+    run_once(loop)
+    assert seen[0] is handle._context
+    assert len(seen[0]) == 0
+    assert other._context[var] == "other"
+
+
+def test_a_handle_that_runs_twice_finds_what_it_left(loop: Loop) -> None:
+    seen: list[str] = []
+
+    def change() -> None:
+        seen.append(var.get())
+        var.set("changed")
+
+    handle: Any = in_empty_context(loop.call_soon, change)
+    run_once(loop)
+    handle._run()
+    assert seen == ["default", "changed"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="get_context() is new in 3.12")
+def test_a_task_keeps_its_context(loop: Loop) -> None:
+    async def look() -> list[Any]:
+        task: Any = asyncio.current_task()
+        seen = [task.get_context()]
+        await asyncio.sleep(0)
+        seen.append(task.get_context())
+        var.set("changed")
+        await asyncio.sleep(0)
+        return [*seen, task.get_context()]
+
+    one = in_empty_context(loop.create_task, look())
+    other = in_empty_context(loop.create_task, look())
+    context = one.get_context()
+    assert len(context) == 0
+    assert all(seen is context for seen in loop.run_until_complete(one))
+    assert all(seen is other.get_context() for seen in loop.run_until_complete(other))
+    assert context is not other.get_context()
+    assert context[var] == other.get_context()[var] == "changed"
+
+
+def test_a_task_that_waits_for_a_foreign_future(loop: Loop) -> None:
+    """The future gets the task's context along with its callback."""
+    future: Any = asyncio.futures._PyFuture(loop=loop)  # type: ignore[attr-defined]
+
+    async def wait() -> str:
+        await future
+        before = var.get()
+        var.set("changed")
+        await asyncio.sleep(0)
+        return before + var.get()
+
+    task = in_empty_context(loop.create_task, wait())
+    in_context("another", loop.call_soon, future.set_result, None)
+    assert loop.run_until_complete(task) == "defaultchanged"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
+def test_an_eager_task_changes_nothing_for_its_maker(loop: Loop) -> None:
+    async def change() -> None:
+        var.set("changed")
+        await asyncio.sleep(0)
+        assert var.get() == "changed"
+
+    async def main() -> None:
+        task: Any = asyncio.Task(change(), loop=loop, eager_start=True)
+        assert len(contextvars.copy_context()) == 0
+        await task
+        assert len(contextvars.copy_context()) == 0
+
+    loop.run_until_complete(in_empty_context(loop.create_task, main()))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="new in 3.12")
+def test_the_exception_handler_sees_what_the_callback_set(loop: Loop) -> None:
+    seen: list[str] = []
+    loop.set_exception_handler(lambda *_: seen.append(var.get()))
+
+    def fail() -> None:
+        var.set("failing")
+        raise ValueError
+
+    in_empty_context(loop.call_soon, fail)
+    in_empty_context(loop.call_soon, lambda: 1 / 0)
+    run_once(loop)
+    assert seen == ["failing", "default"]
+
+
 # --- runners -------------------------------------------------------------------------
 
 
