@@ -17,12 +17,25 @@
 #  define FL_NO_FREELISTS 1
 #endif
 
-#define FL_FREELIST_MAX 8192
+/* Up to KEEP stay for good.  More, up to MAX, are there for the next burst of as many;
+   they go bit by bit whenever the loop has nothing to do. */
+#define FL_FREELIST_KEEP 8192
+#define FL_FREELIST_MAX  65536
 
 struct fl_freelist {
     int count;
-    PyObject *items[FL_FREELIST_MAX]; /* untracked, refcount 0 */
+    int size;         /* of items */
+    PyObject **items; /* untracked, refcount 0 */
 };
+
+/* Cold: make room for more.  False if the list is as long as it may be. */
+bool fl_freelist_grow(struct fl_freelist *list);
+
+/* Really free all that is kept. */
+void fl_freelist_drain(struct fl_freelist *list);
+
+/* Free some of what is kept beyond KEEP. */
+void fl_freelist_trim(struct fl_freelist *list);
 
 /* A live, untracked object with a reference count of one, every field as the
    last owner left it; NULL when there is none to recycle. */
@@ -57,7 +70,7 @@ fl_freelist_put_fresh(struct fl_freelist *list, PyObject *o)
     return false;
 #else
     FL_ASSERT(!PyObject_GC_IsFinalized(o));
-    if (list->count == FL_FREELIST_MAX) {
+    if (FL_UNLIKELY(list->count == list->size) && !fl_freelist_grow(list)) {
         return false;
     }
     list->items[list->count++] = o;
@@ -70,18 +83,6 @@ static inline bool
 fl_freelist_put(struct fl_freelist *list, PyObject *o)
 {
     return !PyObject_GC_IsFinalized(o) && fl_freelist_put_fresh(list, o);
-}
-
-/* Really free what is kept. */
-static inline void
-fl_freelist_drain(struct fl_freelist *list)
-{
-    while (list->count > 0) {
-        PyObject *o = list->items[--list->count];
-        PyTypeObject *type = Py_TYPE(o);
-        PyObject_GC_Del(o);
-        Py_DECREF(type);
-    }
 }
 
 #endif

@@ -121,6 +121,20 @@ drain_freelists(fl_state *st)
     fl_freelist_drain(&st->timeouts);
 }
 
+void
+fl_state_trim(fl_state *st, int64_t now)
+{
+    st->trimmed_at = now;
+    fl_freelist_trim(&st->futures);
+    fl_freelist_trim(&st->tasks);
+    fl_freelist_trim(&st->handles);
+    fl_freelist_trim(&st->timers);
+    fl_freelist_trim(&st->future_iters);
+    fl_freelist_trim(&st->sock_ops);
+    fl_freelist_trim(&st->coros);
+    fl_freelist_trim(&st->timeouts);
+}
+
 int
 fl_state_clear(PyObject *module)
 {

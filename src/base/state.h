@@ -252,6 +252,7 @@ typedef struct fl_state {
     uint64_t task_names;            /* how many Task-N were handed out */
     uint64_t fork_generation;       /* how many forks led to this process */
 
+    int64_t trimmed_at;           /* by fl_state_trim(), ns */
     struct fl_list loops;         /* FLLoop.node of every initialised loop */
     struct fl_list foreign_tasks; /* FLTask.node of tasks on other loops */
 
@@ -288,6 +289,8 @@ fl_state_of_module(PyObject *module)
 int fl_state_init(PyObject *module);
 int fl_state_traverse(PyObject *module, visitproc visit, void *arg);
 int fl_state_clear(PyObject *module);
+
+void fl_state_trim(fl_state *st, int64_t now); /* when the loop is to sleep */
 
 /* Create a heap type of the module and store it in *slot; -1 on error. */
 int fl_state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec,

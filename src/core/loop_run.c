@@ -31,6 +31,8 @@
 #define SLOW_TURN_NS     10000 /* look at the clock each turn from here on */
 #define CLOCK_EVERY_MAX  8
 
+#define TRIM_EVERY_NS 100000000
+
 #define MAX_TIMEOUT_S 86400.0 /* as asyncio: never sleep for longer */
 #define NAP_S         1e-3    /* libuv sleeps in milliseconds */
 #define NAP_SLACK_NS  1000UL
@@ -223,6 +225,9 @@ static void
 sleep_until_something(FLLoop *loop, int64_t now)
 {
     double left = time_left(loop, now);
+    if (FL_UNLIKELY(now - loop->st->trimmed_at >= TRIM_EVERY_NS)) {
+        fl_state_trim(loop->st, now);
+    }
 #ifdef __linux__
     if (left > 0 && left < NAP_S) {
         nap(loop, left);

@@ -75,6 +75,7 @@ stop_dealloc(PyStopIterationObject *self)
     empty_args(self);
     Py_CLEAR(self->value);
     if (st != NULL && type == st->StopIterationType
+        && st->stop_iterations.count < FL_FREELIST_KEEP
         && fl_freelist_put_fresh(&st->stop_iterations, (PyObject *)self)) {
         return;
     }
