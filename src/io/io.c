@@ -9,6 +9,8 @@
 #include "io/transport.h"
 #include "io/watch.h"
 
+#define USUAL_BLOCK (1024 * 1024)
+
 static struct fl_io *
 io_of_attached(struct fl_attached *attached)
 {
@@ -76,11 +78,22 @@ fl_io_of(FLLoop *loop)
     return io_new(loop);
 }
 
+/* glibc's malloc() gives free memory at the end of its heap back to the kernel from 128
+   KiB on, which then clears it page by page when it is asked for anew: for each message
+   of such a size.  Once a large block was freed it keeps twice as much as that.  A loop of
+   asyncio's, which receives into blocks of 256 KiB, teaches it so in passing. */
+static void
+teach_malloc(void)
+{
+    PyMem_RawFree(PyMem_RawMalloc(USUAL_BLOCK));
+}
+
 char *
 fl_io_scratch(FLLoop *loop)
 {
     struct fl_io *io = loop->io;
     if (FL_UNLIKELY(io->scratch == NULL)) {
+        teach_malloc();
         io->scratch = PyMem_RawMalloc(FL_SCRATCH_SIZE);
     }
     return io->scratch;
