@@ -10,11 +10,8 @@ STOCK = "asyncio's Python code is what runs"
 
 REASONS = {
     "call_soon_other_thread": (
-        "A thread has the GIL for 5 ms, in which it schedules 20,000 callbacks before "
-        "the loop runs the first.  A third of the time is the garbage collector's, "
-        "which looks at their handles.  Handles that it does not know made it 1.2 "
-        "times as fast, which is not enough, and would leak where they are part of a "
-        "cycle."
+        "A thread has the GIL for 5 ms, in which it schedules 20,000 callbacks or more "
+        "before the loop runs the first: more than a processor's cache holds."
     ),
     "short_sleep": (
         "uvloop does not sleep: what it is asked to sleep 0.1 ms for takes 2 µs.  "
@@ -33,10 +30,8 @@ REASONS = {
         "One connection: most of the time both ends wait for the kernel to wake them."
     ),
     "bulk_read": (
-        "asyncio's reader, without patch(), takes and frees some 100 KiB for each "
-        "read; in some runs malloc() gives that back to the kernel each time, and "
-        "clearing pages takes most of the time.  With patch() the clients are the "
-        "limit: fastloop's process runs less than half of the time."
+        "The one client is the limit: fastloop's process runs for two thirds of the "
+        "time or less."
     ),
     "bulk_send": (
         "All are at the floor or above it: how much the one client reads at once, "

@@ -421,7 +421,10 @@ report(FLLoop *loop, FLTask *task)
     if (method == NULL) {
         return -1;
     }
-    int status = fl_report_callback(loop, method, NULL, 0, task->context);
+    PyObject *context = fl_context_get(&task->context);
+    int status = context == NULL
+                     ? -1
+                     : fl_report_callback(loop, method, NULL, 0, context);
     Py_DECREF(method);
     return status;
 }
