@@ -26,10 +26,9 @@ struct fl_listener {
 };
 
 struct fl_callback {
-    PyObject *call; /* owned; NULL: empty */
-    PyObject
-        *context; /* owned; NULL: call is an FLTask that waits; an odd word:
-                          an fl_listener, call is its owner */
+    PyObject *call;    /* owned; NULL: empty */
+    PyObject *context; /* owned, or a word that tells the kind of entry: see
+                     future_callbacks.c */
 };
 
 struct fl_callbacks {

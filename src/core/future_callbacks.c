@@ -15,7 +15,12 @@
 #include "core/report.h"
 #include "core/task.h"
 
-/* --- the three kinds of entries --------------------------------------------------- */
+/* --- the kinds of entries ---------------------------------------------------------- */
+
+/* A callback that somebody has added has a context.  In its place stands NULL if `call` is
+   an FLTask that waits; an odd word, of an fl_listener, if it is the listener's owner; or
+   this, where nobody has needed the empty context yet (see context.h). */
+#define EMPTY ((PyObject *)(uintptr_t)2)
 
 static inline struct fl_listener *
 listener_of(const struct fl_callback *callback)
@@ -30,11 +35,28 @@ tagged(const struct fl_listener *listener)
     return (PyObject *)(void *)((uintptr_t)listener | 1);
 }
 
+/* A callback that somebody has added, neither a task nor a listener? */
+static inline bool
+is_plain(const struct fl_callback *callback)
+{
+    return callback->context != NULL && listener_of(callback) == NULL;
+}
+
 /* The context as an object; NULL if there is none. */
 static inline PyObject *
 context_of(const struct fl_callback *callback)
 {
-    return listener_of(callback) != NULL ? NULL : callback->context;
+    return listener_of(callback) != NULL || callback->context == EMPTY
+               ? NULL
+               : callback->context;
+}
+
+/* For others to use: a new reference, or NULL with an exception. */
+static PyObject *
+make_context(const struct fl_callback *callback)
+{
+    return callback->context == EMPTY ? PyContext_New()
+                                      : Py_NewRef(callback->context);
 }
 
 /* --- the list ----------------------------------------------------------------- */
@@ -230,24 +252,33 @@ schedule(FLFuture *fut, const struct fl_callback *callback)
                    : fl_task_push_wake(loop, (FLTask *)Py_NewRef(task));
     }
     struct fl_listener *listener = listener_of(callback);
-    return listener == NULL ? call_soon(fut, callback->call, (PyObject *)fut,
-                                        callback->context)
-                            : schedule_listener(fut, listener, callback->call);
+    if (listener != NULL) {
+        return schedule_listener(fut, listener, callback->call);
+    }
+    PyObject *context = make_context(callback);
+    if (context == NULL) {
+        return -1;
+    }
+    int status = call_soon(fut, callback->call, (PyObject *)fut, context);
+    Py_DECREF(context);
+    return status;
 }
 
 int
 fl_future_add_callback(FLFuture *fut, PyObject *call, PyObject *context)
 {
-    if (fl_future_done(fut)) {
-        return call_soon(fut, call, (PyObject *)fut, context);
-    }
-    struct fl_callback *slot = append(fut);
-    if (slot == NULL) {
+    struct fl_callback late, *slot = &late;
+    if (!fl_future_done(fut) && (slot = append(fut)) == NULL) {
         return -1;
     }
     slot->call = Py_NewRef(call);
-    slot->context = Py_NewRef(context);
-    return 0;
+    slot->context = context == NULL ? EMPTY : Py_NewRef(context);
+    if (slot != &late) {
+        return 0;
+    }
+    int status = schedule(fut, &late);
+    release(&late);
+    return status;
 }
 
 /* HOT */
@@ -304,7 +335,7 @@ fl_future_remove_callback(FLFuture *fut, PyObject *call)
     Py_ssize_t i = 0;
     while (!fl_future_done(fut) && i < count(fut)) {
         struct fl_callback *slot = entry(fut, i);
-        if (context_of(slot) == NULL) {
+        if (!is_plain(slot)) {
             i++;
             continue;
         }
@@ -332,11 +363,12 @@ static PyObject *
 describe(struct fl_callback *slot)
 {
     struct fl_listener *listener = listener_of(slot);
-    if (listener == NULL && slot->context != NULL) {
-        return PyTuple_Pack(2, slot->call, slot->context);
-    }
     PyObject *method, *context;
-    if (listener != NULL) {
+    if (is_plain(slot)) {
+        method = Py_NewRef(slot->call);
+        context = make_context(slot);
+    }
+    else if (listener != NULL) {
         method = PyCFunction_New(&listener->method, slot->call);
         context = PyContext_CopyCurrent();
     }
@@ -489,6 +521,32 @@ run_listener(FLLoop *loop, FLFuture *fut, struct fl_listener *listener,
     return status;
 }
 
+/* Beware: the callback is nobody else's, and fit for nothing but release() from then
+   on. */
+static int
+run_call(FLLoop *loop, FLFuture *fut, struct fl_callback *callback)
+{
+    callback->context = context_of(callback);
+    PyObject *context = fl_context_enter(loop, &callback->context);
+    PyObject *args[] = {NULL, (PyObject *)fut};
+    PyObject *result = NULL;
+    if (FL_LIKELY(context != NULL)) {
+        result = PyObject_Vectorcall(callback->call, args + 1,
+                                     1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        if (fl_context_exit(loop, &callback->context, context) < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    if (FL_LIKELY(result != NULL)) {
+        Py_DECREF(result);
+        return 0;
+    }
+    context = fl_context_get(&callback->context);
+    return context == NULL ? -1
+                           : fl_report_callback(loop, callback->call, args + 1,
+                                                1, context);
+}
+
 static int
 run_one(FLLoop *loop, FLFuture *fut, struct fl_callback *callback)
 {
@@ -503,21 +561,7 @@ run_one(FLLoop *loop, FLFuture *fut, struct fl_callback *callback)
     if (listener != NULL) {
         return run_listener(loop, fut, listener, callback->call);
     }
-    PyObject *args[] = {NULL, (PyObject *)fut};
-    PyObject *result = NULL;
-    if (PyContext_Enter(callback->context) == 0) {
-        result = PyObject_Vectorcall(callback->call, args + 1,
-                                     1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-        if (PyContext_Exit(callback->context) < 0) {
-            Py_CLEAR(result);
-        }
-    }
-    if (FL_LIKELY(result != NULL)) {
-        Py_DECREF(result);
-        return 0;
-    }
-    return fl_report_callback(loop, callback->call, args + 1, 1,
-                              callback->context);
+    return run_call(loop, fut, callback);
 }
 
 int

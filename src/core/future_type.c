@@ -4,6 +4,7 @@
    isinstance() takes it for one: it falls back on __class__, and ours answers
    with asyncio's class. */
 #include "base/args.h"
+#include "core/context.h"
 #include "core/future.h"
 #include "core/report.h"
 
@@ -268,18 +269,15 @@ future_add_done_callback(FLFuture *self, PyObject *const *args,
         < 0) {
         return NULL;
     }
-    PyObject *context = values[1];
-    if (context == NULL || context == Py_None) {
-        context = PyContext_CopyCurrent();
-        if (context == NULL) {
-            return NULL;
-        }
+    PyObject *context = NULL;
+    if (values[1] != NULL && values[1] != Py_None) {
+        context = Py_NewRef(values[1]);
     }
-    else {
-        Py_INCREF(context);
+    else if (fl_context_capture(&context) < 0) {
+        return NULL;
     }
     int status = fl_future_add_callback(self, values[0], context);
-    Py_DECREF(context);
+    Py_XDECREF(context);
     if (status < 0) {
         return NULL;
     }

@@ -336,6 +336,37 @@ def test_a_handle_that_runs_twice_finds_what_it_left(loop: Loop) -> None:
     assert seen == ["default", "changed"]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_callbacks_of_a_future_share_nothing(loop: Loop, late: bool) -> None:
+    seen: list[str] = []
+    future = loop.create_future()
+
+    def change(_: object) -> None:
+        seen.append(var.get())
+        var.set("changed")
+
+    def add() -> None:
+        for _ in range(2):
+            future.add_done_callback(change)
+        assert all(len(context) == 0 for _, context in future._callbacks or ())
+
+    if late:
+        future.set_result(None)
+    in_empty_context(add)
+    if not late:
+        in_context("another", future.set_result, None)
+    in_context("runs", run_once, loop)
+    assert seen == ["default", "default"]
+
+
+def test_a_removed_callback_had_no_context_yet(loop: Loop) -> None:
+    future = loop.create_future()
+    in_empty_context(future.add_done_callback, pytest.fail)
+    assert future.remove_done_callback(pytest.fail) == 1
+    future.set_result(None)
+    run_once(loop)
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="get_context() is new in 3.12")
 def test_a_task_keeps_its_context(loop: Loop) -> None:
     async def look() -> list[Any]:
