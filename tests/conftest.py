@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -55,6 +56,13 @@ def loop(loop_factory: LoopFactory) -> Iterator[asyncio.AbstractEventLoop]:
 def fast_loop() -> Iterator[fastloop.Loop]:
     """A loop of fastloop's, closed when the test ends."""
     yield from _checked(fastloop.new_event_loop)
+
+
+def pytest_configure() -> None:
+    # a shell without job control ignores SIGINT in what it runs in the background, and
+    # processes that tests start and interrupt would ignore it as well
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
