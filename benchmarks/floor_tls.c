@@ -160,13 +160,14 @@ echo(struct connection *c)
                 break;
             }
         }
+        /* the next call of OpenSSL forgets why this one ended */
+        if (n <= 0 && SSL_get_error(c->ssl, n) != SSL_ERROR_WANT_READ) {
+            return false;
+        }
         if (size > 0 && SSL_write(c->ssl, plain, size) != size) {
             return false;
         }
     } while (n > 0 && in_begin < in_end);
-    if (n <= 0 && SSL_get_error(c->ssl, n) != SSL_ERROR_WANT_READ) {
-        return false;
-    }
     return send_outgoing(c);
 }
 
