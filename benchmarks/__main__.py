@@ -41,7 +41,12 @@ def arguments(argv: list[str], prog: str) -> argparse.Namespace:
     )
     add("--subjects", type=words, default=[], metavar="NAMES", help="of: all")
     add("--rounds", type=int, metavar="N", help="5")
-    add("--seconds", type=float, metavar="S", help="for a measurement: 0.4")
+    add(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="for a measurement: 0.4; a server has four of half of that",
+    )
     add("--quick", action="store_true", help="one short round: does it work?")
     add("--list", action="store_true", help="say what there is; measure nothing")
     add(

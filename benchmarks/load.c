@@ -611,7 +611,8 @@ main(int argc, char **argv)
          i++) {
         begin(&all[i]);
     }
-    run(all, connections, now_ns() + (int64_t)(seconds * 1e8)); /* warm up */
+    double warming_up = seconds * 0.1 > 0.02 ? seconds * 0.1 : 0.02;
+    run(all, connections, now_ns() + (int64_t)(warming_up * 1e9));
     done = 0;
     memset(latency, 0, sizeof(latency));
     int64_t began = now_ns();

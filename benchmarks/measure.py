@@ -1,15 +1,23 @@
-"""One measurement: a fresh process for the subject, and one for its load."""
+"""One measurement: a process for the subject, and one for its load.
+
+What is timed in the subject's own process gets a fresh one each time.  A server is
+started once for some measurements of a round, and stands still between them: so all
+subjects can be put under load in turns that are short.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +28,7 @@ from .subjects import FLOOR, SUBJECTS
 from .workload import Held, Served, Timed, Workload
 
 SHORT = 0.1  # seconds of a measurement: it is only to see that all works
+SETTLING = 0.01  # seconds in which a server sees that its clients are gone
 
 
 @dataclass
@@ -35,6 +44,9 @@ class Measurement:
 
     def record(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+Measure = Callable[[], Measurement]
 
 
 class MeasurementError(Exception):
@@ -65,20 +77,26 @@ def pinned(core: int | None, command: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process that is gone when the block ends."""
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        **options,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    """A process that is gone when the block ends.
+
+    What it complains of goes to a file: nobody reads it while the process runs.
+    """
+    with (
+        tempfile.TemporaryFile("w+") as complaints,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            cwd=ROOT,
+            **options,
+        ) as process,
+    ):
+        process.stderr = complaints
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def first_line(process: subprocess.Popen[str], limit: float = 60) -> str:
@@ -89,6 +107,7 @@ def first_line(process: subprocess.Popen[str], limit: float = 60) -> str:
     line = process.stdout.readline()
     if not line:
         process.wait()
+        process.stderr.seek(0)
         said = process.stderr.read().strip().splitlines()
         raise MeasurementError(
             "failed", f"ended with {process.returncode}: {said[-1:] or 'silently'}"
@@ -161,19 +180,38 @@ def load_command(
     return pinned(LOAD_CORE, command)
 
 
-def served(subject: str, workload: Served, seconds: float) -> Measurement:
-    with server(subject, workload, seconds) as (process, address):
-        used, began = cpu_seconds(process.pid), time.monotonic()
-        command = load_command(workload, address, seconds, workload.connections)
-        with running(command) as load:
-            words = first_line(load, workload.limit).split()
-        rate, p50, p99 = map(float, words)
-        if not rate:
-            raise MeasurementError("failed", "its clients got no answer")
-        busy = (cpu_seconds(process.pid) - used) / (time.monotonic() - began)
+def under_load(
+    process: subprocess.Popen[str], address: str, workload: Served, seconds: float
+) -> Measurement:
+    used, began = cpu_seconds(process.pid), time.monotonic()
+    command = load_command(workload, address, seconds, workload.connections)
+    with running(command) as load:
+        words = first_line(load, workload.limit).split()
+    rate, p50, p99 = map(float, words)
+    if not rate:
+        raise MeasurementError("failed", "its clients got no answer")
+    busy = (cpu_seconds(process.pid) - used) / (time.monotonic() - began)
     if workload.unit == "B/s":
         return Measurement(value=rate, busy=round(busy, 3))
     return Measurement(value=rate, p50=p50, p99=p99, busy=round(busy, 3))
+
+
+@contextlib.contextmanager
+def served(subject: str, workload: Served, seconds: float) -> Iterator[Measure]:
+    """The server stands still unless it is measured: others have its core then."""
+    with server(subject, workload, seconds) as (process, address):
+        process.send_signal(signal.SIGSTOP)
+
+        def one() -> Measurement:
+            process.send_signal(signal.SIGCONT)
+            try:
+                result = under_load(process, address, workload, seconds)
+                time.sleep(SETTLING)
+                return result
+            finally:
+                process.send_signal(signal.SIGSTOP)
+
+        yield one
 
 
 def held(subject: str, workload: Held, seconds: float) -> Measurement:
@@ -210,25 +248,57 @@ def can(subject: str, workload: Workload) -> bool:
     return families is None or workload.family in families
 
 
+def why_not(subject: str, workload: Workload, peer: str | None) -> str | None:
+    if not can(subject, workload):
+        return "nothing of its own"
+    if module := workload.missing():
+        return f"{module} is not installed"
+    if isinstance(workload, Timed) and workload.peer is not None and peer is None:
+        return f"no {workload.peer} here"
+    return None
+
+
+@contextlib.contextmanager
+def no_number(reason: Measurement) -> Iterator[None]:
+    """What keeps the block from a number is written there."""
+    try:
+        yield
+    except MeasurementError as exc:
+        setattr(reason, exc.kind, str(exc))
+    except native.CannotCompileError as exc:
+        reason.missing = str(exc).splitlines()[0]
+
+
+@contextlib.contextmanager
+def ready(
+    subject: str, workload: Workload, seconds: float, peer: str | None = None
+) -> Iterator[Measure]:
+    """A function that measures once.  What keeps it from a number is in its result."""
+    with contextlib.ExitStack() as stack:
+        reason = Measurement(missing=why_not(subject, workload, peer))
+        one: Measure | None = None
+        if reason.missing is None:
+            with no_number(reason):
+                if isinstance(workload, Held):
+                    one = functools.partial(held, subject, workload, seconds)
+                elif isinstance(workload, Served):
+                    one = stack.enter_context(served(subject, workload, seconds))
+                else:
+                    one = functools.partial(
+                        timed, subject, workload, seconds, peer or ""
+                    )
+
+        def measure() -> Measurement:
+            if one is not None and reason.missing is None and reason.failed is None:
+                with no_number(reason):
+                    return one()
+            return reason
+
+        yield measure
+
+
 def measure(
     subject: str, workload: Workload, seconds: float, peer: str | None = None
 ) -> Measurement:
-    """Measure once.  What keeps it from a number is in the result."""
-    if not can(subject, workload):
-        return Measurement(missing="nothing of its own")
-    if module := workload.missing():
-        return Measurement(missing=f"{module} is not installed")
-    if isinstance(workload, Timed) and workload.peer is not None and peer is None:
-        return Measurement(missing=f"no {workload.peer} here")
-    try:
-        if isinstance(workload, Held):
-            return held(subject, workload, seconds)
-        if isinstance(workload, Served):
-            return served(subject, workload, seconds)
-        return timed(subject, workload, seconds, peer or "")
-    except MeasurementError as exc:
-        if exc.kind == "missing":
-            return Measurement(missing=str(exc))
-        return Measurement(failed=str(exc))
-    except native.CannotCompileError as exc:
-        return Measurement(missing=str(exc).splitlines()[0])
+    with ready(subject, workload, seconds, peer) as one:
+        return one()

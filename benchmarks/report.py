@@ -7,10 +7,9 @@ from typing import Any
 
 from .reasons import REASONS, STOCK
 from .results import Cell, Record, best
-from .subjects import FLOOR, REFERENCE
+from .subjects import FLOOR, OURS, REFERENCE
 from .workloads import FAMILIES
 
-OURS = "fastloop"
 AHEAD = 1.1  # times the best of the others: what goes without saying
 
 INTRODUCTION = """\
@@ -26,10 +25,13 @@ METHOD = """
 ## How it is measured
 
 - All subjects are measured in one run, interleaved: every round of a workload has all
-  of them, one after the other, and begins with another one.  A value is the median of
-  the rounds, a ratio the median of the ratios within each round.  Ratios are to uvloop;
-  more is better, also where bytes are counted.
-- Each measurement is made by a fresh process, which is pinned to one core.  Its clients
+  of them, one after the other, and begins with another one.  A round of servers has
+  four turns, half as long as a measurement of the others: all servers are started, and
+  stand still (SIGSTOP) but for the one that is measured.  So the machine, which changes
+  within seconds, is the same for all.  A value is the median of the turns, a ratio the
+  median of the ratios within each turn.  Ratios are to uvloop; more is better, also
+  where bytes are counted.
+- Each process is fresh, and pinned to one core.  Its clients
   run on another one; they are one C program (`benchmarks/load.c`) that does little more
   than its system calls.  `busy` in the JSON is the part of the time that a server was
   running: where it is near 1, the clients were not what was measured.
@@ -131,8 +133,8 @@ def cell(row: Record, subject: str, first: str | None) -> str:
         text = f"**{text}**"
     if one.ratio is not None and subject not in (REFERENCE, FLOOR):
         text += f"<br>{times(one.ratio)}"
-    elif subject == FLOOR and (ours := Cell(row, OURS).value):
-        text += f"<br>we: {ours / one.value:.2f}"
+    elif subject == FLOOR and (ours := Cell(row, OURS).record.get("against")):
+        text += f"<br>we: {ours[FLOOR]:.2f}"
     return text
 
 
@@ -185,38 +187,27 @@ def latencies(run: Record) -> str:
     return markdown(lines) if rows else ""
 
 
-def lead(row: Record, subject: str, peers: list[str]) -> float | None:
-    """How far a subject of ours is ahead of the best of the others, as a ratio."""
-    other = best(row, peers)
-    mine = Cell(row, subject).ratio
-    theirs = Cell(row, other).ratio if other else None
-    return mine / theirs if mine and theirs else None
-
-
 def behind(row: Record, subjects: list[str]) -> str:
     """What to say of a row in which one of ours leads by less than a tenth, or ""."""
     peers = [s for s in subjects if not s.startswith(OURS)]
-    other = best(row, peers)
-    leads = {s: lead(row, s, peers) for s in subjects if s.startswith(OURS)}
-    known = {s: value for s, value in leads.items() if value is not None}
-    if other is None:
-        return ""
-    if not known:
+    ours = [Cell(row, s) for s in subjects if s.startswith(OURS)]
+    leads = [(*found, cell) for cell in ours if (found := cell.lead(peers))]
+    if not leads:
         return f"{row['title']}: fastloop has no result"
-    if min(known.values()) >= AHEAD:
+    if min(ahead for ahead, _, _ in leads) >= AHEAD:
         return ""
-    text = ", ".join(f"{s} {times(value)}" for s, value in known.items())
-    text = f"{row['title']}: {text} of {other}"
-    ours = Cell(row, max(known, key=lambda s: known[s]))
-    if floor := Cell(row, FLOOR).value:
-        text += f"; {(ours.value or 0) / floor:.2f} of the floor"
-    pair = ours.record.get("busy"), Cell(row, other).record.get("busy")
+    text = ", ".join(f"{mine.subject} {times(x)} of {peer}" for x, peer, mine in leads)
+    text = f"{row['title']}: {text}"
+    most, other, mine = max(leads, key=lambda each: each[0])
+    if to_floor := mine.record["against"].get(FLOOR):
+        text += f"; {to_floor:.2f} of the floor"
+    pair = mine.record.get("busy"), Cell(row, other).record.get("busy")
     if None not in pair:
         text += (
             f"; the servers were running {pair[0]:.0%} and {pair[1]:.0%} of the time"
         )
     reason = REASONS.get(row["name"], "")
-    if not reason and row["family"] == "tasks" and max(known.values()) >= AHEAD:
+    if not reason and row["family"] == "tasks" and most >= AHEAD:
         reason = f"Without patch(), {STOCK}."
     return f"{text}.  {reason}".rstrip()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .measure import Measurement
 from .runner import Results
-from .subjects import REFERENCE
+from .subjects import OURS, REFERENCE
 from .workload import Workload
 
 Record = dict[str, Any]
@@ -39,7 +39,7 @@ def summary(rounds: list[Measurement]) -> Record:
 
 
 def ratio(ours: list[Measurement], theirs: list[Measurement]) -> float | None:
-    """The median of the ratios within each round, which met the same machine."""
+    """The median of the ratios within each turn, which met the same machine."""
     pairs = [
         a.value / b.value
         for a, b in zip(ours, theirs, strict=False)
@@ -55,6 +55,13 @@ def row(workload: Workload, results: dict[str, list[Measurement]]) -> Record:
         to_reference = ratio(rounds, results.get(REFERENCE, []))
         if to_reference is not None:
             record["ratio"] = round(to_reference, 4)
+        if subject.startswith(OURS):
+            record["against"] = {
+                other: round(to_other, 4)
+                for other, theirs in results.items()
+                if not other.startswith(OURS)
+                and (to_other := ratio(rounds, theirs)) is not None
+            }
     return {
         "name": workload.name,
         "title": workload.title,
@@ -95,6 +102,15 @@ class Cell:
         if value is None:
             return None
         return 1 / value if self.row["unit"] == "bytes" else value
+
+    def lead(self, peers: list[str]) -> tuple[float, str] | None:
+        """How far one of ours is ahead of the best of others, and of which."""
+        against = self.record.get("against", {})
+        if self.row["unit"] == "bytes":
+            against = {peer: 1 / value for peer, value in against.items()}
+        return min(
+            ((against[peer], peer) for peer in peers if peer in against), default=None
+        )
 
     @property
     def spread(self) -> float:

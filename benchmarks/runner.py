@@ -1,7 +1,8 @@
 """Measures every workload on every subject, interleaved.
 
 All rounds of a workload come one after the other, and in a round all subjects, each
-round beginning with another one: what changes on the machine meets all alike.
+round beginning with another one: what changes on the machine meets all alike.  Servers
+are measured in several short turns of a round: the machine changes within a second.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from . import subjects
-from .measure import Measurement, can, measure
+from .measure import Measurement, can, ready
 from .peers import PEERS
 from .place import ROOT, environment
 from .workload import Timed, Workload
+
+TURN = 0.5  # how long one of several turns is, as a part of a measurement
 
 Results = dict[str, dict[str, list[Measurement]]]  # by workload and subject
 
@@ -31,16 +34,18 @@ class Plan:
     def rounds_of(self, workload: Workload) -> int:
         return min(self.rounds, workload.rounds or self.rounds)
 
-    def order(self, workload: Workload) -> Iterator[tuple[int, str]]:
-        """The rounds, and the subjects in each."""
-        able = [subject for subject in self.subjects if can(subject, workload)]
-        for number in range(self.rounds_of(workload)):
-            start = number % len(able) if able else 0
-            for subject in able[start:] + able[:start]:
-                yield number, subject
+    def able(self, workload: Workload) -> list[str]:
+        return [subject for subject in self.subjects if can(subject, workload)]
 
     def count(self) -> int:
-        return sum(sum(1 for _ in self.order(w)) for w in self.workloads)
+        return sum(
+            self.rounds_of(w) * w.turns * len(self.able(w)) for w in self.workloads
+        )
+
+
+def rotated(subjects: list[str], by: int) -> list[str]:
+    by %= len(subjects)
+    return subjects[by:] + subjects[:by]
 
 
 @dataclass
@@ -85,6 +90,21 @@ def find_subjects(names: Sequence[str]) -> Here:
     return here
 
 
+def run_round(
+    plan: Plan, workload: Workload, subjects: list[str], number: int, peer: str | None
+) -> Iterator[tuple[str, Measurement]]:
+    """Each of the subjects, as often as it has turns."""
+    seconds = plan.seconds * (1 if workload.turns == 1 else TURN)
+    with contextlib.ExitStack() as stack:
+        measures = {
+            subject: stack.enter_context(ready(subject, workload, seconds, peer))
+            for subject in subjects
+        }
+        for turn in range(workload.turns):
+            for subject in rotated(subjects, number + turn):
+                yield subject, measures[subject]()
+
+
 def run(plan: Plan, report: Callable[[Progress], None]) -> Results:
     results: Results = {}
     number = 0
@@ -97,12 +117,14 @@ def run(plan: Plan, report: Callable[[Progress], None]) -> Results:
                 if workload.peer not in peers:
                     peers[workload.peer] = stack.enter_context(PEERS[workload.peer]())
                 peer = peers[workload.peer]
-            for _, subject in plan.order(workload):
-                if any(result.value is None for result in mine[subject]):
-                    result = mine[subject][0]  # it could not, and cannot now
-                else:
-                    result = measure(subject, workload, plan.seconds, peer)
+            subjects = plan.able(workload)
+            for each in range(plan.rounds_of(workload)):
+                if not subjects:
+                    break
+                for subject, result in run_round(plan, workload, subjects, each, peer):
                     mine[subject].append(result)
-                number += 1
-                report(Progress(number, workload, subject, result))
+                    number += 1
+                    report(Progress(number, workload, subject, result))
+                # what could not cannot now
+                subjects = [s for s in subjects if mine[s][-1].value is not None]
     return results

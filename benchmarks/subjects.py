@@ -15,6 +15,7 @@ from dataclasses import dataclass
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 FLOOR = "floor"
+OURS = "fastloop"  # what the names of our subjects begin with
 REFERENCE = "uvloop"  # ratios are to this one
 
 

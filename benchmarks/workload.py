@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 Loop = asyncio.AbstractEventLoop
 F = TypeVar("F", bound=Callable[..., Any])
 
+TURNS = 4
+MANY = 1000  # connections: to open more takes longer than to measure
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
@@ -29,6 +32,11 @@ class Workload:
     rounds: int | None = None  # at most so many: it takes long, or hardly varies
     headline: bool = False  # is in the README's picture
     limit: float = 60  # seconds: then something hangs
+
+    @property
+    def turns(self) -> int:
+        """How often each subject is measured in a round, without a new process."""
+        return 1
 
     def missing(self) -> str | None:
         """The first module that is not here."""
@@ -68,10 +76,18 @@ class Served(Workload):
     message: int = 1024  # bytes
     floor: str | None = None
 
+    @property
+    def turns(self) -> int:
+        return TURNS if self.connections <= MANY else 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Held(Served):
     """The memory of a server for each of many connections that are open and idle."""
+
+    @property
+    def turns(self) -> int:
+        return 1
 
 
 @dataclass(frozen=True, kw_only=True)

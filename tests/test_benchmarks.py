@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -232,13 +234,110 @@ def test_fewer_bytes_are_better() -> None:
 
 
 @pytest.mark.usefixtures("from_root")
-def test_rounds_are_interleaved() -> None:
-    from benchmarks.runner import Plan
+@pytest.mark.parametrize("turns", [1, 2])
+def test_turns_are_interleaved(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    """Each begins with another subject; a round's processes are there at once."""
+    from benchmarks import runner, workload
+    from benchmarks.measure import Measurement
     from benchmarks.workloads import find
 
-    plan = Plan([find("spawn")], ["asyncio", "uvloop", "fastloop"], rounds=3)
-    assert [subject for _, subject in plan.order(plan.workloads[0])] == [
-        *("asyncio", "uvloop", "fastloop"),
-        *("uvloop", "fastloop", "asyncio"),
-        *("fastloop", "asyncio", "uvloop"),
+    said: list[str] = []
+
+    @contextlib.contextmanager
+    def ready(subject: str, *_: object) -> Iterator[Callable[[], Measurement]]:
+        def measure() -> Measurement:
+            said.append(subject)
+            return Measurement(value=1.0)
+
+        said.append(f"+{subject}")
+        yield measure
+        said.append(f"-{subject}")
+
+    monkeypatch.setattr(runner, "ready", ready)
+    monkeypatch.setattr(workload, "TURNS", turns)
+    subjects = ["asyncio", "uvloop", "fastloop"]
+    plan = runner.Plan([find("tcp_64_1")], subjects, rounds=2)
+    results = runner.run(plan, lambda _: None)
+    started, ended = [f"+{s}" for s in subjects], [f"-{s}" for s in subjects[::-1]]
+    first = ["asyncio", "uvloop", "fastloop"]
+    second = ["uvloop", "fastloop", "asyncio"]
+    third = ["fastloop", "asyncio", "uvloop"]
+    rounds = [first, second] if turns == 1 else [first + second, second + third]
+    assert said == [s for each in rounds for s in (*started, *each, *ended)]
+    assert [len(measured) for measured in results["tcp_64_1"].values()] == 3 * [
+        2 * turns
     ]
+    assert plan.count() == 6 * turns
+
+
+@pytest.mark.usefixtures("from_root")
+def test_what_fails_is_not_tried_in_the_next_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from benchmarks import results, runner
+    from benchmarks.measure import Measurement
+    from benchmarks.workloads import find
+
+    tried: list[str] = []
+
+    @contextlib.contextmanager
+    def ready(subject: str, *_: object) -> Iterator[Callable[[], Measurement]]:
+        tried.append(subject)
+        yield lambda: Measurement(failed="of course")
+
+    monkeypatch.setattr(runner, "ready", ready)
+    workload = find("tcp_64_1")
+    found = runner.run(runner.Plan([workload], ["uvloop"], rounds=3), lambda _: None)
+    assert tried == ["uvloop"]
+    row = results.row(workload, found["tcp_64_1"])
+    assert row["results"]["uvloop"] == {"failed": "of course"}
+
+
+@pytest.mark.usefixtures("from_root")
+def test_a_server_stands_still_between_its_turns() -> None:
+    from benchmarks.measure import ready
+    from benchmarks.workloads import find
+
+    def states() -> list[str]:
+        """Of the servers that this process has started."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, parent = path.read_text().rpartition(")")[2].split()[:2]
+                if int(parent) == os.getpid():
+                    found.append(state)
+        return found
+
+    before = len(states())
+    with ready("asyncio", find("tcp_64_1"), 0.01) as measure:
+        for _ in range(2):
+            assert states().count("T") == 1
+            assert (measure().value or 0) > 0
+        assert states().count("T") == 1
+    assert len(states()) == before
+
+
+@pytest.mark.usefixtures("from_root")
+def test_leads_are_of_pairs() -> None:
+    """A turn in which the machine was slow is slow for all."""
+    from benchmarks import results
+    from benchmarks.measure import Measurement
+    from benchmarks.workloads import find
+
+    def turns(*values: float) -> list[Measurement]:
+        return [Measurement(value=value) for value in values]
+
+    measured = {
+        "asyncio": turns(100, 10, 50),
+        "uvloop": turns(80, 8, 44),
+        "fastloop": turns(120, 12, 60),
+    }
+    row = results.row(find("tcp_64_1"), measured)
+    cell = results.Cell(row, "fastloop")
+    assert cell.record["against"] == {"asyncio": 1.2, "uvloop": 1.5}
+    assert cell.lead(["asyncio", "uvloop"]) == (1.2, "asyncio")
+    assert cell.lead([]) is None
+    assert results.Cell({**row, "unit": "bytes"}, "fastloop").lead(["uvloop"]) == (
+        pytest.approx(1 / 1.5),
+        "uvloop",
+    )
