@@ -107,12 +107,18 @@ def first_line(process: subprocess.Popen[str], limit: float = 60) -> str:
     line = process.stdout.readline()
     if not line:
         process.wait()
+        check_alive(process)
+    return line.strip()
+
+
+def check_alive(process: subprocess.Popen[str]) -> None:
+    if process.poll() is not None:
+        assert process.stderr is not None
         process.stderr.seek(0)
         said = process.stderr.read().strip().splitlines()
         raise MeasurementError(
             "failed", f"ended with {process.returncode}: {said[-1:] or 'silently'}"
         )
-    return line.strip()
 
 
 def answer(process: subprocess.Popen[str], workload: Workload) -> dict[str, Any]:
@@ -203,6 +209,7 @@ def served(subject: str, workload: Served, seconds: float) -> Iterator[Measure]:
         process.send_signal(signal.SIGSTOP)
 
         def one() -> Measurement:
+            check_alive(process)
             process.send_signal(signal.SIGCONT)
             try:
                 result = under_load(process, address, workload, seconds)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -315,6 +316,27 @@ def test_a_server_stands_still_between_its_turns() -> None:
             assert (measure().value or 0) > 0
         assert states().count("T") == 1
     assert len(states()) == before
+
+
+@pytest.mark.usefixtures("from_root")
+def test_a_server_that_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import measure
+    from benchmarks.workloads import find
+
+    started: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def start(*args: Any, **options: Any) -> subprocess.Popen[str]:
+        started.append(popen(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with measure.ready("asyncio", find("tcp_64_1"), 0.01) as one:
+        assert one().value
+        started[0].kill()
+        started[0].wait()
+        for _ in range(2):
+            assert "ended with -9" in (one().failed or "")
 
 
 @pytest.mark.usefixtures("from_root")
