@@ -273,7 +273,13 @@ open_socket(void)
     if (fd < 0 || connect(fd, (struct sockaddr *)&in, sizeof(in)) < 0) {
         die("connect");
     }
-    if (kind != UDP) {
+    if (kind == TURNOVER) {
+        /* the server has closed before: close() then ends its TIME_WAIT, too, of which
+           the kernel would hold a hundred thousand after some seconds */
+        struct linger reset = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    }
+    else if (kind != UDP) {
         int one = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }

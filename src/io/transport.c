@@ -512,6 +512,13 @@ connection_lost_job(struct fl_job *job)
 {
     FLTransport *t = FL_CONTAINER_OF(job, FLTransport, lost_job);
     fl_state *st = t->loop->st;
+    if (!t->lost) {
+        fl_transport_flush(t);
+    }
+    t->ending = false;
+    if (!t->lost) {
+        return 0; /* not before the kernel has taken it all */
+    }
     PyObject *exc = t->lost_with;
     t->lost_with = NULL;
     PyObject *arg = exc == NULL ? Py_None : exc;
@@ -535,6 +542,14 @@ connection_lost_job(struct fl_job *job)
     return status;
 }
 
+static void
+queue_lost_job(FLTransport *t)
+{
+    if (fl_loop_push_job(t->loop, &t->lost_job) < 0) {
+        PyErr_WriteUnraisable((PyObject *)t);
+    }
+}
+
 void
 fl_transport_lose(FLTransport *t, PyObject *exc)
 {
@@ -548,8 +563,8 @@ fl_transport_lose(FLTransport *t, PyObject *exc)
     fl_transport_stop_reading(t);
     t->writes_after_loss = 1;
     Py_XSETREF(t->lost_with, Py_XNewRef(exc));
-    if (fl_loop_push_job(t->loop, &t->lost_job) < 0) {
-        PyErr_WriteUnraisable((PyObject *)t);
+    if (!t->ending) {
+        queue_lost_job(t);
     }
 }
 
@@ -561,7 +576,13 @@ fl_transport_close(FLTransport *t)
     }
     t->phase = FL_TRANSPORT_CLOSING;
     fl_transport_stop_reading(t);
-    fl_transport_flush(t); /* loses the connection once all is sent */
+    if (fl_transport_waits_for_flush(t)) {
+        t->ending = true;
+        queue_lost_job(t);
+    }
+    else {
+        fl_transport_flush(t); /* loses the connection once all is sent */
+    }
     return 0;
 }
 

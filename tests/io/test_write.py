@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import random
+import select
 import shutil
 import socket
 import struct
@@ -779,6 +780,118 @@ def test_close_in_the_turn_of_the_write(loop: Loop) -> None:
             assert await receive(peer) == b"bye"
 
     loop.run_until_complete(main())
+
+
+def test_last_words_leave_with_the_end(fast_loop: Loop) -> None:
+    """What is written before close() is sent just before the connection is closed: who
+    waits for both is woken once."""
+    peers: list[socket.socket] = []
+    seen: list[Any] = []
+
+    class Answers(Recorder):
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(b"bye")
+            self.transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if not seen:
+                seen.append(select.select(peers, [], [], 0)[0])
+            super().connection_lost(exc)
+
+    async def main() -> None:
+        async with facing(Answers) as (_, one), facing(Answers) as (_, other):
+            peers[:] = one, other
+            for peer in peers:
+                peer.send(b"?")
+            await until(lambda: seen)
+            for peer in peers:
+                assert await receive(peer) == b"bye"
+
+    fast_loop.run_until_complete(main())
+    assert seen == [peers[:1]]
+
+
+@pytest.mark.parametrize("then", ["abort", "close", "write", "size", "socket", "block"])
+def test_close_with_data_and_then(then: str) -> None:
+    """All is as if write() had sent it at once, as asyncio's does."""
+
+    async def scenario(loop: Any) -> Any:
+        async with facing() as (protocol, peer):
+            transport = protocol.transport
+            transport.write(b"bye")
+            transport.close()
+            told: Any = None
+            if then in ("abort", "close"):
+                told = getattr(transport, then)()
+            elif then == "write":
+                for _ in range(8):
+                    transport.write(b" and more")
+            elif then == "size":
+                told = transport.get_write_buffer_size()
+            elif then == "socket":
+                transport.get_extra_info("socket")
+                told = peer.recv(100)
+            else:
+                loop.call_soon(lambda: None)
+            got = await receive(peer)
+            await until(lambda: protocol.lost)
+            return told, got, protocol.lost_with, protocol.events
+
+    on_both(scenario)
+
+
+def test_close_with_data_that_the_kernel_does_not_take(loop: Loop) -> None:
+    """The connection is lost when the peer has read all, and not before."""
+
+    async def main() -> None:
+        async with facing() as (protocol, peer):
+            full = fill(protocol.transport.get_extra_info("socket")._sock)
+            protocol.transport.write(b"bye")
+            protocol.transport.close()
+            for _ in range(5):
+                await asyncio.sleep(0.01)
+            assert not protocol.lost
+            assert (await receive(peer))[full:] == b"bye"
+            await until(lambda: protocol.lost)
+            assert protocol.lost_with is None
+            assert protocol.events.count("lost") == 1
+
+    loop.run_until_complete(main())
+
+
+def test_close_with_data_to_a_peer_that_is_gone() -> None:
+    async def scenario(loop: Any) -> Any:
+        reports = collect_reports(loop)
+        async with facing() as (protocol, peer):
+            protocol.transport.pause_reading()
+            reset(peer)
+            protocol.transport.write(b"bye")
+            protocol.transport.close()
+            await until(lambda: protocol.lost)
+            return type(protocol.lost_with), protocol.events.count("lost"), len(reports)
+
+    on_both(scenario)
+
+
+def test_close_with_data_in_the_last_turn(loop: Loop) -> None:
+    """The data leaves, though the loop runs no further."""
+    ours, peer = tcp_pair()
+
+    async def main() -> Any:
+        transport, protocol = await loop.create_connection(Recorder, sock=ours)
+        transport.write(b"bye")
+        transport.close()
+        loop.stop()
+        return protocol
+
+    with peer:
+        task = loop.create_task(main())
+        loop.run_forever()
+        assert not task.done() or not task.result().lost
+        peer.settimeout(5)
+        assert peer.recv(100) == b"bye"
+        protocol = loop.run_until_complete(task)
+        loop.run_until_complete(until(lambda: protocol.lost))
 
 
 def test_abort_drops_what_is_pending(loop: Loop) -> None:
