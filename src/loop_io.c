@@ -1,5 +1,6 @@
 #include "loop_io.h"
 
+#include "core/context.h"
 #include "core/debug.h"
 #include "io/pipe.h"
 #include "io/transport.h"
@@ -188,12 +189,12 @@ fl_loop_open_transport(FLLoop *self, PyObject *const *args, Py_ssize_t nargs)
     if (fd < 0 || fl_watch_check_free(self, fd, sock) < 0) {
         return NULL;
     }
-    PyObject *context = PyContext_CopyCurrent();
-    if (context == NULL) {
+    PyObject *context;
+    if (fl_context_capture(&context) < 0) {
         return NULL;
     }
     FLTransport *t = fl_transport_open(self, fd, context, NULL, 0);
-    Py_DECREF(context);
+    Py_XDECREF(context);
     if (t == NULL) {
         return NULL;
     }

@@ -8,6 +8,7 @@
 
 #include "base/args.h"
 #include "base/errors.h"
+#include "core/context.h"
 #include "core/report.h"
 #include "io/transport.h"
 
@@ -92,12 +93,13 @@ static int
 make_transport(FLListener *self, int fd, const struct sockaddr_storage *peer,
                socklen_t size)
 {
-    PyObject *context = PyContext_Copy(self->context);
+    PyObject *context =
+        self->context == NULL ? NULL : PyContext_Copy(self->context);
     FLTransport *t = NULL;
-    if (context != NULL) {
+    if (context != NULL || self->context == NULL) {
         t = fl_transport_open(self->loop, fd, context,
                               (const struct sockaddr *)peer, size);
-        Py_DECREF(context);
+        Py_XDECREF(context);
     }
     if (t == NULL) {
         close(fd);
@@ -270,7 +272,7 @@ listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->server = (FLServer *)Py_NewRef(server);
     self->sock = Py_NewRef(sock);
     self->factory = Py_NewRef(factory);
-    self->context = Py_NewRef(context);
+    self->context = fl_context_is_empty(context) ? NULL : Py_NewRef(context);
     self->backlog = backlog;
     self->fd = fd;
     return (PyObject *)self;

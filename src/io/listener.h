@@ -11,7 +11,7 @@ typedef struct {
     FLServer *server;  /* owned */
     PyObject *sock;    /* owned; Python's socket, which owns the descriptor */
     PyObject *factory; /* owned; protocol factory */
-    PyObject *context; /* owned; connections run in copies of it */
+    PyObject *context; /* owned; copied for connections; NULL: empty */
     struct fl_attached attached; /* linked while listening */
     struct fl_watcher watcher;
     int fd;

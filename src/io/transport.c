@@ -7,6 +7,7 @@
 #include "io/transport.h"
 
 #include "base/errors.h"
+#include "core/context.h"
 #include "core/future.h"
 #include "core/report.h"
 #include "io/watch.h"
@@ -34,11 +35,13 @@ fl_transport_call(FLTransport *t, PyObject *name, PyObject *arg)
     if (FL_UNLIKELY(t->protocol == NULL)) {
         Py_RETURN_NONE;
     }
-    if (FL_UNLIKELY(PyContext_Enter(t->context) < 0)) {
+    FLLoop *loop = t->loop;
+    PyObject *context = fl_context_enter(loop, &t->context);
+    if (FL_UNLIKELY(context == NULL)) {
         return NULL;
     }
     PyObject *result = call_protocol(t, name, arg);
-    if (FL_UNLIKELY(PyContext_Exit(t->context) < 0)) {
+    if (FL_UNLIKELY(fl_context_exit(loop, &t->context, context) < 0)) {
         Py_CLEAR(result);
     }
     return result;
@@ -50,12 +53,13 @@ fl_transport_call_flow(FLTransport *t, PyObject *name)
     if (t->protocol == NULL) {
         Py_RETURN_NONE;
     }
-    bool entered = PyContext_Enter(t->context) == 0;
-    if (!entered) {
+    FLLoop *loop = t->loop;
+    PyObject *context = fl_context_enter(loop, &t->context);
+    if (context == NULL) {
         PyErr_Clear();
     }
     PyObject *result = call_protocol(t, name, NULL);
-    if (entered && PyContext_Exit(t->context) < 0) {
+    if (context != NULL && fl_context_exit(loop, &t->context, context) < 0) {
         Py_CLEAR(result);
     }
     return result;
@@ -77,8 +81,9 @@ fl_transport_set_protocol(FLTransport *t, PyObject *protocol)
     }
     struct fl_filter *filter = fl_filter_of(st, protocol);
     if (filter != NULL) {
-        struct fl_below us = {send_for_filter, (PyObject *)t, t->context};
-        if (fl_filter_attach(filter, &us) < 0) {
+        struct fl_below us = {send_for_filter, (PyObject *)t,
+                              fl_context_get(&t->context)};
+        if (us.context == NULL || fl_filter_attach(filter, &us) < 0) {
             return -1;
         }
     }
@@ -100,8 +105,12 @@ report_failed_call(FLTransport *t, PyObject *name, PyObject *arg)
         PyErr_Clear();
         method = Py_NewRef(t);
     }
+    PyObject *context = fl_context_get(&t->context);
+    if (context == NULL) {
+        PyErr_Clear(); /* of memory: then it is reported in the current one */
+    }
     fl_err_give(exc);
-    int status = fl_report_callback(t->loop, method, &arg, 1, t->context);
+    int status = fl_report_callback(t->loop, method, &arg, 1, context);
     Py_DECREF(method);
     return status;
 }
@@ -183,7 +192,7 @@ new_transport(FLLoop *loop, bool is_unix, PyObject *context)
     t->fd = -1;
     t->is_unix = is_unix;
     t->loop = (FLLoop *)Py_NewRef(loop);
-    t->context = Py_NewRef(context);
+    t->context = Py_XNewRef(context);
     fl_list_init(&t->in_server);
     fl_list_init(&t->attached.node);
     fl_list_init(&t->flush.node);
@@ -367,9 +376,10 @@ make_protocol(FLTransport *t)
     PyObject *factory = t->factory;
     t->factory = NULL;
     PyObject *protocol = NULL;
-    if (PyContext_Enter(t->context) == 0) {
+    PyObject *context = fl_context_enter(t->loop, &t->context);
+    if (context != NULL) {
         protocol = PyObject_CallNoArgs(factory);
-        if (PyContext_Exit(t->context) < 0) {
+        if (fl_context_exit(t->loop, &t->context, context) < 0) {
             Py_CLEAR(protocol);
         }
     }

@@ -56,7 +56,7 @@ typedef struct FLTransport {
     PyObject *protocol;       /* owned; NULL once connection_lost was called */
     struct fl_filter *filter; /* borrowed: protocol, if that is a filter */
     PyObject *factory;        /* owned; makes the protocol when accepted */
-    PyObject *context;        /* owned; every callback runs in it */
+    PyObject *context;        /* owned; of all callbacks; NULL: empty */
     PyObject *waiter;         /* owned; future to finish when connected */
     PyObject *sock;           /* owned; TransportSocket, pinned, or NULL */
     PyObject *extra;          /* owned dict; what the maker passed, or NULL */
@@ -104,8 +104,8 @@ typedef struct FLTransport {
 /* transport.c: life ----------------------------------------------------------- */
 
 /* Take over fd, a connected stream socket.  The descriptor passes to the
-   transport on success only.  peer is its address if known (size bytes), else
-   NULL. */
+   transport on success only.  The protocol is called in context (NULL: in one of its
+   own that is empty).  peer is its address if known (size bytes), else NULL. */
 FLTransport *fl_transport_open(FLLoop *loop, int fd, PyObject *context,
                                const struct sockaddr *peer, socklen_t size);
 
