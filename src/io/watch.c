@@ -13,24 +13,32 @@ find(struct fl_watchers *w, int fd)
     return fd >= 0 && fd < w->size ? &w->table[fd] : NULL;
 }
 
-static FL_COLD int
-grow(struct fl_watchers *w, int fd)
+/* Make a table long enough for fd: the table, or NULL with an exception, and then it
+   is as it was. */
+static FL_COLD void *
+grow(void *table, int *size, size_t entry, int fd)
 {
-    int size = w->size ? w->size : 64;
-    while (size <= fd) {
-        size *= 2;
+    if (fd < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+        return NULL;
     }
-    struct fl_watch *table =
-        PyMem_Realloc(w->table, (size_t)size * sizeof(struct fl_watch));
-    if (table == NULL) {
+    if (fcntl(fd, F_GETFD) < 0) {
+        /* any number may be asked for: make no table for what is not open */
+        PyErr_SetFromErrno(PyExc_OSError);
+        return NULL;
+    }
+    int longer = *size ? *size : 64;
+    while (longer <= fd) {
+        longer *= 2;
+    }
+    char *grown = PyMem_Realloc(table, (size_t)longer * entry);
+    if (grown == NULL) {
         PyErr_NoMemory();
-        return -1;
+        return NULL;
     }
-    memset(table + w->size, 0,
-           (size_t)(size - w->size) * sizeof(struct fl_watch));
-    w->table = table;
-    w->size = size;
-    return 0;
+    memset(grown + (size_t)*size * entry, 0, (size_t)(longer - *size) * entry);
+    *size = longer;
+    return grown;
 }
 
 /* The entry of fd, made if need be; NULL with an exception. */
@@ -41,19 +49,17 @@ entry(FLLoop *loop, int fd)
     if (io == NULL) {
         return NULL;
     }
-    if (fd < 0) {
-        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+    struct fl_watchers *w = io->watchers;
+    struct fl_watch *watch = find(w, fd);
+    if (FL_LIKELY(watch != NULL)) {
+        return watch;
+    }
+    void *table = grow(w->table, &w->size, sizeof(*w->table), fd);
+    if (table == NULL) {
         return NULL;
     }
-    if (fd >= io->watchers->size && fcntl(fd, F_GETFD) < 0) {
-        /* any number may be asked for: make no table for what is not open */
-        PyErr_SetFromErrno(PyExc_OSError);
-        return NULL;
-    }
-    if (fd >= io->watchers->size && grow(io->watchers, fd) < 0) {
-        return NULL;
-    }
-    return &io->watchers->table[fd];
+    w->table = table;
+    return &w->table[fd];
 }
 
 static uint8_t
@@ -250,16 +256,26 @@ fl_watch_set_transport(FLLoop *loop, int fd, PyObject *transport)
     if (transport == NULL && loop->io == NULL) {
         return 0;
     }
-    struct fl_watch *watch = entry(loop, fd);
-    if (watch == NULL) {
+    struct fl_io *io = fl_io_of(loop);
+    if (io == NULL) {
         return -1;
     }
-    watch->transport = transport;
-    if (wanted(watch) != 0) {
+    struct fl_watchers *w = io->watchers;
+    if (fd < 0 || fd >= w->transports_size) {
+        void *table = grow(w->transports, &w->transports_size,
+                           sizeof(*w->transports), fd);
+        if (table == NULL) {
+            return -1;
+        }
+        w->transports = table;
+    }
+    w->transports[fd] = transport;
+    struct fl_watch *watch = find(w, fd);
+    if (watch != NULL && wanted(watch) != 0) {
         /* the transport, to be or made, reads; or its socket has come by the number
            of one that was closed while it was watched */
-        fl_watch_backend_update(loop->io->watchers, fd, 0);
-        fl_watch_forget(loop->io->watchers, fd);
+        fl_watch_backend_update(w, fd, 0);
+        fl_watch_forget(w, fd);
     }
     return 0;
 }
@@ -267,9 +283,11 @@ fl_watch_set_transport(FLLoop *loop, int fd, PyObject *transport)
 FL_BORROWED PyObject *
 fl_watch_transport(FLLoop *loop, int fd)
 {
-    struct fl_watch *watch =
-        loop->io == NULL ? NULL : find(loop->io->watchers, fd);
-    return watch == NULL ? NULL : watch->transport;
+    if (loop->io == NULL) {
+        return NULL;
+    }
+    const struct fl_watchers *w = loop->io->watchers;
+    return fd >= 0 && fd < w->transports_size ? w->transports[fd] : NULL;
 }
 
 int
@@ -423,5 +441,6 @@ void
 fl_watchers_free(struct fl_watchers *w)
 {
     PyMem_Free(w->table);
+    PyMem_Free(w->transports);
     PyMem_Free(w);
 }

@@ -24,7 +24,6 @@ struct fl_watch {
     FLHandle *handle[2];          /* owned; by direction */
     struct fl_watcher *native[2]; /* borrowed; instead of a handle */
     PyObject *file;               /* owned; what the user passed, if no int */
-    PyObject *transport; /* borrowed; the transport that has this fd */
     uint8_t registered;  /* directions the kernel reports, as 1 << direction */
     uint8_t once;        /* directions whose watcher is told once, likewise */
     bool known;          /* epoll: fd is in the set, if only asleep */
@@ -35,10 +34,12 @@ struct fl_watch {
 
 struct fl_watchers {
     FLLoop *loop;           /* borrowed */
-    struct fl_watch *table; /* by descriptor */
+    struct fl_watch *table; /* by descriptor; up to the last one watched */
     int size;
-    uint32_t generations; /* the last one given out */
-    void *backend;        /* owned by the backend */
+    int transports_size;
+    PyObject **transports; /* borrowed; by descriptor, whose transport it is */
+    uint32_t generations;  /* the last one given out */
+    void *backend;         /* owned by the backend */
 };
 
 /* Set or replace who is told; handle is borrowed.  0, or -1 with OSError. */
