@@ -182,8 +182,7 @@ new_transport(FLLoop *loop, bool is_unix, PyObject *context)
     if (t == NULL) {
         return NULL;
     }
-    int rc = is_unix ? uv_pipe_init(&loop->uv, &t->uv.local, 0)
-                     : uv_tcp_init(&loop->uv, &t->uv.tcp);
+    int rc = uv_tcp_init(&loop->uv, &t->uv.tcp);
     if (rc < 0) {
         Py_DECREF(t);
         fl_raise_uv(rc);
@@ -294,8 +293,7 @@ fl_transport_open(FLLoop *loop, int fd, PyObject *context,
         return NULL;
     }
     attach(t, loop);
-    int rc =
-        is_unix ? uv_pipe_open(&t->uv.local, fd) : uv_tcp_open(&t->uv.tcp, fd);
+    int rc = uv_tcp_open(&t->uv.tcp, fd);
     if (rc < 0) {
         t->phase = FL_TRANSPORT_CLOSING;
         t->lost = true;

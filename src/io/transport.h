@@ -49,7 +49,7 @@ enum fl_transport_phase {
 
 typedef struct FLTransport {
     PyObject_HEAD
-    PyObject *base_slots[4]; /* asyncio.Transport's; see transport_type.c */
+    PyObject *base_slots[2]; /* asyncio.Transport's; see transport_type.c */
     PyObject *dict;
     PyObject *weakrefs;
     FLLoop *loop;             /* owned; NULL before open */
@@ -96,8 +96,7 @@ typedef struct FLTransport {
     union {
         uv_handle_t handle;
         uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t local; /* a Unix socket */
+        uv_tcp_t tcp; /* for a Unix socket, too: once open they are the same */
     } uv;
 } FLTransport;
 
