@@ -221,15 +221,27 @@ def served(subject: str, workload: Served, seconds: float) -> Iterator[Measure]:
         yield one
 
 
+@contextlib.contextmanager
+def holding(workload: Held, address: str, connections: int) -> Iterator[None]:
+    """Connections that are open and idle until the block ends."""
+    command = load_command(workload, address, 0, connections)
+    command.insert(command.index(str(native.load())) + 1, "--hold")
+    with running(command, stdin=subprocess.PIPE) as load:
+        first_line(load, workload.limit)
+        time.sleep(0.2)
+        yield
+
+
 def held(subject: str, workload: Held, seconds: float) -> Measurement:
+    """The first connections live on what memory starting the server has left free: up
+    to a megabyte, by whether its modules had to be compiled."""
     connections = workload.connections // (1 if seconds > SHORT else 20)
-    with server(subject, workload, seconds) as (process, address):
+    with (
+        server(subject, workload, seconds) as (process, address),
+        holding(workload, address, connections // 5),
+    ):
         before = resident(process.pid)
-        command = load_command(workload, address, seconds, connections)
-        command.insert(command.index(str(native.load())) + 1, "--hold")
-        with running(command, stdin=subprocess.PIPE) as load:
-            first_line(load, workload.limit)
-            time.sleep(0.2)
+        with holding(workload, address, connections):
             after = resident(process.pid)
     return Measurement(value=(after - before) / connections)
 
