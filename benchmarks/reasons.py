@@ -30,9 +30,6 @@ REASONS = {
         "asyncio+aiofastnet 11.0k, the floor 12.2k."
     ),
     "tls_streams_100k_50": "Nearly all of the time is OpenSSL's, as in the floor.",
-    "tcp_64_1": (
-        "One connection: most of the time both ends wait for the kernel to wake them."
-    ),
     "bulk_read": (
         "The one client is the limit: fastloop's process runs for two thirds of the "
         "time or less."
@@ -46,8 +43,8 @@ REASONS = {
         "which varies, decides."
     ),
     "turnover_50": (
-        "The clients are the limit.  A server that is busy all the time costs them "
-        "fewer wakeups than one that is done sooner and sleeps."
+        "The clients are the limit: most of the time is the kernel's, which opens and "
+        "closes connections on their core."
     ),
     "asyncpg_select": (
         "PostgreSQL's processes on their one core are the limit.  A query takes 12 µs "

@@ -209,6 +209,7 @@ class TimerHandle(Handle, asyncio.TimerHandle):
 # LoopBase is checked against it.
 class LoopBase(asyncio.AbstractEventLoop):  # type: ignore[misc]
     slow_callback_duration: float
+    spin_duration: float
     @property
     def _current_handle(self) -> Handle | None: ...
     def __init__(self) -> None: ...

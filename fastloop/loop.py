@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import sys
 import warnings
 import weakref
@@ -29,6 +31,23 @@ from .unix import UnixMixin
 # what asyncio.constants.DEBUG_STACK_DEPTH limits, too
 _ORIGIN_TRACKING_DEPTH = 10
 
+_LONGEST_SPIN = 0.001  # seconds
+
+
+def _spin_of_environment() -> float | None:
+    said = os.environ.get("FASTLOOP_SPIN")
+    if not said:
+        return None
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= _LONGEST_SPIN:
+        raise ValueError(
+            f"FASTLOOP_SPIN must be from 0 to {_LONGEST_SPIN} seconds, not {said!r}"
+        )
+    return seconds
+
 
 class Loop(
     UnixMixin,
@@ -54,6 +73,7 @@ class Loop(
     """
 
     def __init__(self) -> None:
+        spin = _spin_of_environment()  # before there is a loop that has to be closed
         super().__init__()
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._asyncgens_shutdown_called = False
@@ -61,6 +81,8 @@ class Loop(
         self._outer_origin_depth = 0
         if asyncio.coroutines._is_debug_mode():  # type: ignore[attr-defined]
             self.set_debug(True)
+        if spin is not None:
+            self.spin_duration = spin
 
     def __repr__(self) -> str:
         return (

@@ -634,6 +634,33 @@ set_slow_duration(FLLoop *self, PyObject *value, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_spin_duration(FLLoop *self, void *Py_UNUSED(closure))
+{
+    return PyFloat_FromDouble(fl_seconds(self->spin.limit));
+}
+
+static int
+set_spin_duration(FLLoop *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        return -1;
+    }
+    double seconds = PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (!(seconds >= 0.0 && seconds <= fl_seconds(FL_SPIN_MOST_NS))) {
+        PyErr_Format(PyExc_ValueError,
+                     "spin_duration must be from 0 to 0.001 seconds, not %R",
+                     value);
+        return -1;
+    }
+    self->spin = (struct fl_spin){.limit = (int64_t)(seconds * 1e9)};
+    return 0;
+}
+
+static PyObject *
 get_running_handle(FLLoop *self, void *Py_UNUSED(closure))
 {
     return Py_NewRef(self->running_handle == NULL ? Py_None
@@ -647,6 +674,12 @@ static PyGetSetDef loop_getset[] = {
     {"slow_callback_duration", (getter)get_slow_duration,
      (setter)set_slow_duration,
      PyDoc_STR("Seconds after which debug mode reports a callback as slow."),
+     NULL},
+    {"spin_duration", (getter)get_spin_duration, (setter)set_spin_duration,
+     PyDoc_STR(
+         "Seconds for which to look for events before sleeping, where they\n"
+         "mostly come that soon; from 0 (sleep at once) to 0.001.  The\n"
+         "environment variable FASTLOOP_SPIN sets it for new loops."),
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

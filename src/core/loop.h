@@ -18,6 +18,7 @@
 #include "base/ring.h"
 #include "base/state.h"
 #include "core/attached.h"
+#include "core/spin.h"
 
 /* What an entry of the ready ring is, in the low bits of its pointer. */
 enum fl_ready {
@@ -92,6 +93,7 @@ typedef struct FLLoop {
     int64_t looked_at;      /* when the clock was read, ns */
     int64_t polled_at;
     int64_t gil_dropped_at;
+    struct fl_spin spin;
 
     /* libuv; opened when first needed, as it takes a dozen system calls */
     bool uv_open;

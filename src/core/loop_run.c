@@ -84,7 +84,9 @@ timer_cb(uv_timer_t *timer)
 {
     /* The deadline may pass between arming and sleeping: the poll must then not
        sleep at all. */
-    fl_loop_of_uv(timer->loop)->armed_for = -1;
+    FLLoop *loop = fl_loop_of_uv(timer->loop);
+    fl_loop_take_gil(loop);
+    loop->armed_for = -1;
     uv_stop(timer->loop);
 }
 
@@ -157,6 +159,25 @@ run_open_uv(FLLoop *loop, uv_run_mode mode)
     }
 }
 
+/* Poll until something has come, for a short time and without the GIL: has it?  All
+   callbacks of libuv take the GIL back. */
+static bool
+spin(FLLoop *loop)
+{
+    if (!fl_spin_begins(&loop->spin)) {
+        return false;
+    }
+    int64_t end = fl_clock_ns() + loop->spin.limit;
+    /* a clock may stand still: one that a test has put in the place of time */
+    int64_t polls = loop->spin.limit / FL_SPIN_POLL_NS;
+    do {
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+    } while (loop->released != NULL && --polls > 0 && fl_clock_ns() < end);
+    bool came = loop->released == NULL;
+    fl_spin_ended(&loop->spin, came);
+    return came;
+}
+
 static void
 run_uv(FLLoop *loop, uv_run_mode mode, bool release_gil)
 {
@@ -166,7 +187,9 @@ run_uv(FLLoop *loop, uv_run_mode mode, bool release_gil)
     }
     loop->sleeping = mode == UV_RUN_ONCE;
     loop->released = PyEval_SaveThread();
-    run_open_uv(loop, mode);
+    if (mode != UV_RUN_ONCE || !spin(loop)) {
+        run_open_uv(loop, mode);
+    }
     fl_loop_take_gil(loop);
     loop->sleeping = false;
     loop->wake_sent = false;

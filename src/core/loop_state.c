@@ -80,9 +80,10 @@ fl_loop_after_fork(FLLoop *loop)
 /* --- init ------------------------------------------------------------------------ */
 
 static void
-wakeup_cb(uv_async_t *Py_UNUSED(async))
+wakeup_cb(uv_async_t *async)
 {
-    /* its arrival ended the poll: that was all */
+    fl_loop_take_gil(
+        fl_loop_of_uv(async->loop)); /* there is work: that is all */
 }
 
 void
@@ -103,6 +104,7 @@ fl_loop_init(FLLoop *loop)
     fl_list_append(&st->loops, &loop->node);
     loop->armed_for = -1;
     loop->turns_allowed = 1;
+    loop->spin.limit = FL_SPIN_USUAL_NS;
     loop->fork_generation = st->fork_generation;
     loop->phase = FL_LOOP_OPEN;
     return 0;

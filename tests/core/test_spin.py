@@ -1,0 +1,143 @@
+"""Looking for events before sleeping: how long, how often, and nothing is missed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from .support import Loop
+
+STRACE = shutil.which("strace")
+USUAL = 25e-6
+
+
+def test_duration(fast_loop: Any) -> None:
+    assert fast_loop.spin_duration == pytest.approx(USUAL)
+    for seconds in 0, 0.001, 0.0005, True * 0.0, 1e-9:
+        fast_loop.spin_duration = seconds
+        assert fast_loop.spin_duration == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("wrong", [-1, -1e-9, 0.0011, float("nan"), float("inf")])
+def test_durations_out_of_range(fast_loop: Any, wrong: float) -> None:
+    with pytest.raises(ValueError, match=r"from 0 to 0\.001 seconds"):
+        fast_loop.spin_duration = wrong
+    assert fast_loop.spin_duration == pytest.approx(USUAL)
+
+
+def test_what_is_no_duration(fast_loop: Any) -> None:
+    with pytest.raises(TypeError):
+        fast_loop.spin_duration = "long"
+    with pytest.raises(AttributeError):
+        del fast_loop.spin_duration
+    assert fast_loop.spin_duration == pytest.approx(USUAL)
+
+
+@pytest.mark.parametrize("said", ["0", "0.0005", ""])
+def test_environment(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    import fastloop
+
+    monkeypatch.setenv("FASTLOOP_SPIN", said)
+    loop: Any = fastloop.new_event_loop()
+    try:
+        assert loop.spin_duration == pytest.approx(float(said or USUAL))
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("said", ["1", "-1", "long", "nan"])
+def test_environment_that_is_no_duration(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    import fastloop
+
+    monkeypatch.setenv("FASTLOOP_SPIN", said)
+    with pytest.raises(ValueError, match=f"FASTLOOP_SPIN.*seconds.*{said!r}"):
+        fastloop.new_event_loop()
+
+
+@pytest.mark.parametrize("seconds", [0, USUAL, 0.001])
+def test_all_that_ends_a_sleep(fast_loop: Any, seconds: float) -> None:
+    """Timers, sockets, other threads: each in time, in every order."""
+    loop: Loop = fast_loop
+    fast_loop.spin_duration = seconds
+    done: list[str] = []
+
+    async def timers() -> None:
+        for i in range(60):
+            began = loop.time()
+            await asyncio.sleep(i % 6 * 0.0005)
+            assert loop.time() - began >= i % 6 * 0.0005
+        done.append("timers")
+
+    async def threads() -> None:
+        for i in range(200):
+            assert await loop.run_in_executor(None, lambda i=i: i) == i
+        done.append("threads")
+
+    async def sockets() -> None:
+        one, other = socket.socketpair()
+        with one, other:
+            one.setblocking(False)
+            other.setblocking(False)
+            for i in range(200):
+                other.send(bytes([i]))
+                assert await loop.sock_recv(one, 10) == bytes([i])
+        done.append("sockets")
+
+    async def main() -> None:
+        for each in timers, threads, sockets:
+            await asyncio.wait_for(each(), 30)
+        await asyncio.wait_for(asyncio.gather(timers(), threads(), sockets()), 30)
+
+    loop.run_until_complete(main())
+    assert done[:3] == ["timers", "threads", "sockets"]
+    assert len(done) == 6
+
+
+SLEEPING = """
+import asyncio, fastloop
+
+async def main():
+    for _ in range(300):
+        await asyncio.sleep(0.002)
+
+fastloop.run(main())
+"""
+
+
+@pytest.mark.skipif(STRACE is None, reason="counts system calls with strace")
+@pytest.mark.parametrize(("seconds", "most"), [(0, 3), (0.0001, 30)])
+def test_attempts_in_vain_become_rare(seconds: float, most: int) -> None:
+    assert STRACE is not None
+    result = subprocess.run(
+        [STRACE, "-fe", "epoll_wait,epoll_pwait", sys.executable, "-c", SLEEPING],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "FASTLOOP_SPIN": str(seconds),
+        },
+    )
+    if "Operation not permitted" in result.stderr and result.returncode:
+        pytest.skip("strace may not trace here")
+    assert result.returncode == 0, result.stderr
+    # the timeouts, in milliseconds
+    polls = re.findall(r"epoll_p?wait\(\d+, .*, \d+, (-?\d+)[,)]", result.stderr)
+    assert sum(timeout != "0" for timeout in polls) >= 150, result.stderr
+    attempts = sum(
+        before == "0" and timeout != "0"
+        for before, timeout in itertools.pairwise(polls)
+    )
+    assert attempts <= most
+    assert attempts > (1 if seconds else -1)
