@@ -1,10 +1,12 @@
 /* A numeric host is resolved by libc itself, told not to look anything up: the
    answer is libc's in every detail (scopes, odd notations, canonical names, the
-   order and number of entries), and it cannot block. */
+   order and number of entries), and it cannot block.  Only what is asked most, the
+   plain address of a TCP or UDP socket, has one answer that needs no libc. */
 #include "io/dns.h"
 
 #include "io/transport.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -123,6 +125,67 @@ list_to_python(fl_state *st, const struct addrinfo *info)
     return list;
 }
 
+/* The protocol if a question has but one answer, whatever the libc: a dotted address,
+   a port, TCP or UDP.  Else 0. */
+static int
+plain_protocol(PyObject *const *args, const char *host, const int numbers[4])
+{
+    struct in_addr address;
+    int family = numbers[0], type = numbers[1], flags = numbers[3];
+    int protocol = type == SOCK_STREAM  ? IPPROTO_TCP
+                   : type == SOCK_DGRAM ? IPPROTO_UDP
+                                        : 0;
+    bool plain = protocol != 0 && (numbers[2] == 0 || numbers[2] == protocol)
+                 && (family == AF_UNSPEC || family == AF_INET) && flags == 0
+                 && PyUnicode_CheckExact(args[0])
+                 && PyLong_CheckExact(args[1])
+                 /* refuses leading zeros: the text is that of the answer */
+                 && inet_pton(AF_INET, host, &address) == 1;
+    if (!plain) {
+        return 0;
+    }
+    int overflow;
+    long port = PyLong_AsLongAndOverflow(args[1], &overflow);
+    return overflow == 0 && port >= 0 && port <= UINT16_MAX ? protocol : 0;
+}
+
+static int
+audit(PyObject *const *args, const int numbers[4])
+{
+    return PySys_Audit("socket.getaddrinfo", "OOiii", args[0], args[1],
+                       numbers[0], numbers[1], numbers[2]);
+}
+
+/* [(AF_INET, type, protocol, "", (host, port))], or NULL with an exception */
+static PyObject *
+plain_answer(fl_state *st, PyObject *const *args, int type, int protocol)
+{
+    PyObject *items[] = {
+        as_enum(st->sup.address_families, AF_INET),
+        as_enum(st->sup.socket_kinds, type),
+        PyLong_FromLong(protocol),
+        PyUnicode_New(0, 0),
+        PyTuple_Pack(2, args[0], args[1]),
+    };
+    bool made = true;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(items); i++) {
+        made = made && items[i] != NULL;
+    }
+    PyObject *entry = made ? PyTuple_Pack(5, items[0], items[1], items[2],
+                                          items[3], items[4])
+                           : NULL;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(items); i++) {
+        Py_XDECREF(items[i]);
+    }
+    PyObject *list = entry == NULL ? NULL : PyList_New(1);
+    if (list == NULL) {
+        Py_XDECREF(entry);
+        return NULL;
+    }
+    PyList_SET_ITEM(list, 0, entry);
+    return list;
+}
+
 PyObject *
 fl_getaddrinfo_numeric(PyObject *module, PyObject *const *args,
                        Py_ssize_t nargs)
@@ -149,6 +212,13 @@ fl_getaddrinfo_numeric(PyObject *module, PyObject *const *args,
     if (numeric == 0) {
         Py_RETURN_NONE;
     }
+    fl_state *st = fl_state_of_module(module);
+    int protocol = plain_protocol(args, host, numbers);
+    if (protocol != 0) {
+        return audit(args, numbers) < 0
+                   ? NULL
+                   : plain_answer(st, args, numbers[1], protocol);
+    }
     struct addrinfo hints = {
         .ai_family = numbers[0],
         .ai_socktype = numbers[1],
@@ -162,12 +232,8 @@ fl_getaddrinfo_numeric(PyObject *module, PyObject *const *args,
     }
     /* only now, lest the slow way be audited a second time; nothing was asked of
        anybody so far */
-    PyObject *list = NULL;
-    if (PySys_Audit("socket.getaddrinfo", "OOiii", args[0], args[1],
-                    numbers[0], numbers[1], numbers[2])
-        == 0) {
-        list = list_to_python(fl_state_of_module(module), found);
-    }
+    PyObject *list =
+        audit(args, numbers) < 0 ? NULL : list_to_python(st, found);
     freeaddrinfo(found);
     return list;
 }
