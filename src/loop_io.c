@@ -11,7 +11,7 @@
 /* The number behind an int or an object with fileno(); -1 with ValueError.  A
    closed socket answers -1 itself, which *closed tells. */
 static int
-descriptor_of(PyObject *file, bool *closed)
+descriptor_of(fl_state *st, PyObject *file, bool *closed)
 {
     *closed = false;
     PyObject *number = NULL;
@@ -19,7 +19,7 @@ descriptor_of(PyObject *file, bool *closed)
         number = Py_NewRef(file);
     }
     else {
-        PyObject *answer = PyObject_CallMethod(file, "fileno", NULL);
+        PyObject *answer = PyObject_CallMethodNoArgs(file, st->str.fileno);
         number = answer == NULL ? NULL : PyNumber_Long(answer);
         Py_XDECREF(answer);
     }
@@ -55,7 +55,7 @@ add(FLLoop *self, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     bool closed;
-    int fd = descriptor_of(args[0], &closed);
+    int fd = descriptor_of(self->st, args[0], &closed);
     if (fd < 0 || fl_watch_check_free(self, fd, args[0]) < 0
         || fl_loop_check_open(self) < 0) {
         return NULL;
@@ -87,7 +87,7 @@ static PyObject *
 remove_watch(FLLoop *self, PyObject *file, enum fl_direction direction)
 {
     bool closed;
-    int fd = descriptor_of(file, &closed);
+    int fd = descriptor_of(self->st, file, &closed);
     if (fd < 0) {
         if (!closed) {
             return NULL;
