@@ -31,10 +31,10 @@ METHOD = """
   within seconds, is the same for all.  A value is the median of the turns, a ratio the
   median of the ratios within each turn.  Ratios are to uvloop; more is better, also
   where bytes are counted.
-- Each process is fresh, and pinned to one core.  Its clients
-  run on another one; they are one C program (`benchmarks/load.c`) that does little more
-  than its system calls.  `busy` in the JSON is the part of the time that a server was
-  running: where it is near 1, the clients were not what was measured.
+- Each process is fresh, and pinned to one core.  Its clients run on another one; they
+  are one C program (`benchmarks/load.c`) that does little more than its system calls.
+  `busy` in the JSON is the part of the time that a server was running: where it is near
+  1, the clients were not what was measured, or the server polled for them.
 - What never waits (callbacks, timers, tasks) is timed by the processor time of its
   process, all threads together; what waits for sockets, sleeps or threads by the clock
   on the wall.  So the latter suffers when other things run on the machine, and the
