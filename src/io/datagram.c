@@ -456,8 +456,7 @@ fl_datagram_open(FLLoop *loop, PyObject *sock, PyObject *protocol,
     if (fd < 0 || fl_loop_check_open(loop) < 0
         || fl_loop_check_process(loop) < 0
         || fl_watch_check_free(loop, fd, sock) < 0
-        || fl_watch_set_transport(loop, fd, NULL) < 0
-        || fl_io_of(loop) == NULL) {
+        || fl_watch_set_transport(loop, fd, NULL) < 0) {
         return NULL;
     }
     FLDatagram *t = new_datagram(loop, sock, protocol);

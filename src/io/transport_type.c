@@ -375,7 +375,10 @@ transport_make_empty_waiter(FLTransport *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     self->empty_waiter = Py_NewRef(waiter);
-    fl_watch_set_transport(self->loop, fl_transport_fd(self), NULL);
+    int fd = fl_transport_fd(self);
+    if (fl_watch_transport(self->loop, fd) == (PyObject *)self) {
+        fl_watch_set_transport(self->loop, fd, NULL);
+    }
     fl_transport_flush(self);
     fl_transport_check_empty(self);
     return waiter;

@@ -253,9 +253,6 @@ fl_watch_find_file(FLLoop *loop, PyObject *file)
 int
 fl_watch_set_transport(FLLoop *loop, int fd, PyObject *transport)
 {
-    if (transport == NULL && loop->io == NULL) {
-        return 0;
-    }
     struct fl_io *io = fl_io_of(loop);
     if (io == NULL) {
         return -1;

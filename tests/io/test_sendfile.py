@@ -283,6 +283,26 @@ def test_no_writing_meanwhile(path: str) -> None:
     assert answers[-3:] == [LARGE, True, None]
 
 
+def test_waiting_until_a_lost_connection_has_sent_all(fast_loop: Any) -> None:
+    """asyncio's fails with AttributeError, having let go of the loop."""
+
+    async def main() -> None:
+        async with facing() as (protocol, peer):
+            transport = protocol.transport
+            transport.write(b"all")
+            transport.close()
+            await until(lambda: protocol.lost)
+            await turns()
+            assert await receive(peer, 3) == b"all"
+            waiter = transport._make_empty_waiter()
+            with pytest.raises(RuntimeError, match="already set"):
+                transport._make_empty_waiter()
+            await waiter
+            transport._reset_empty_waiter()
+
+    fast_loop.run_until_complete(main())
+
+
 def test_paused_reading_stays_paused(path: str) -> None:
     async def scenario(loop: Any) -> Any:
         async with connected() as connection:
