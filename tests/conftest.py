@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import shutil
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -56,6 +61,28 @@ def loop(loop_factory: LoopFactory) -> Iterator[asyncio.AbstractEventLoop]:
 def fast_loop() -> Iterator[fastloop.Loop]:
     """A loop of fastloop's, closed when the test ends."""
     yield from _checked(fastloop.new_event_loop)
+
+
+@pytest.fixture
+def strace() -> Callable[..., str]:
+    """Runs a program (its text) and returns the system calls it made, a line each."""
+    tracer = shutil.which("strace")
+    if tracer is None:
+        pytest.skip("system calls are counted with strace, which is not installed")
+
+    def trace(calls: str, program: str, env: Mapping[str, str] = MappingProxyType({})):
+        result = subprocess.run(
+            [tracer, "-f", "-e", f"trace={calls}", sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **env},
+        )
+        if "Operation not permitted" in result.stderr and result.returncode:
+            pytest.skip("strace may not trace other processes here")
+        assert result.returncode == 0, result.stderr
+        return result.stderr
+
+    return trace
 
 
 def pytest_configure() -> None:
