@@ -133,8 +133,10 @@ def cell(row: Record, subject: str, first: str | None) -> str:
         text = f"**{text}**"
     if one.ratio is not None and subject not in (REFERENCE, FLOOR):
         text += f"<br>{times(one.ratio)}"
-    elif subject == FLOOR and (ours := Cell(row, OURS).record.get("against")):
-        text += f"<br>we: {ours[FLOOR]:.2f}"
+    elif subject == FLOOR and (
+        ours := Cell(row, OURS).record.get("against", {}).get(FLOOR)
+    ):
+        text += f"<br>we: {ours:.2f}"
     return text
 
 

@@ -79,11 +79,11 @@ fl_loop_after_fork(FLLoop *loop)
 
 /* --- init ------------------------------------------------------------------------ */
 
+/* There is work: that is all. */
 static void
 wakeup_cb(uv_async_t *async)
 {
-    fl_loop_take_gil(
-        fl_loop_of_uv(async->loop)); /* there is work: that is all */
+    fl_loop_take_gil(fl_loop_of_uv(async->loop));
 }
 
 void
