@@ -13,7 +13,7 @@ import pytest
 
 from .support import Loop
 
-USUAL = 25e-6
+USUAL = 50e-6
 
 
 def test_duration(fast_loop: Any) -> None:
