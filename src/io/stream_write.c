@@ -468,13 +468,6 @@ may_collect(const FLTransport *t)
                       <= t->high_water);
 }
 
-bool
-fl_transport_waits_for_flush(const FLTransport *t)
-{
-    return t->pending.count > 0 && t->uv.stream.write_queue_size == 0
-           && may_collect(t);
-}
-
 /* HOT */
 int
 fl_transport_write(FLTransport *t, PyObject *data)
@@ -496,12 +489,8 @@ fl_transport_write(FLTransport *t, PyObject *data)
     if (FL_UNLIKELY(size == 0)) {
         return 0;
     }
-    if (FL_UNLIKELY(t->lost || t->ending)) {
-        /* asyncio has sent what was written before close() by now, or buffers this */
-        fl_transport_flush(t);
-        if (t->lost) {
-            return drop_write(t);
-        }
+    if (FL_UNLIKELY(t->lost)) {
+        return drop_write(t);
     }
     if (FL_UNLIKELY((size_t)size > FL_WRITE_COLLECT
                     && !PyBytes_CheckExact(data))) {

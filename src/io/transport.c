@@ -520,13 +520,6 @@ connection_lost_job(struct fl_job *job)
 {
     FLTransport *t = FL_CONTAINER_OF(job, FLTransport, lost_job);
     fl_state *st = t->loop->st;
-    if (!t->lost) {
-        fl_transport_flush(t);
-    }
-    t->ending = false;
-    if (!t->lost) {
-        return 0; /* not before the kernel has taken it all */
-    }
     PyObject *exc = t->lost_with;
     t->lost_with = NULL;
     PyObject *arg = exc == NULL ? Py_None : exc;
@@ -550,14 +543,6 @@ connection_lost_job(struct fl_job *job)
     return status;
 }
 
-static void
-queue_lost_job(FLTransport *t)
-{
-    if (fl_loop_push_job(t->loop, &t->lost_job) < 0) {
-        PyErr_WriteUnraisable((PyObject *)t);
-    }
-}
-
 void
 fl_transport_lose(FLTransport *t, PyObject *exc)
 {
@@ -571,8 +556,8 @@ fl_transport_lose(FLTransport *t, PyObject *exc)
     fl_transport_stop_reading(t);
     t->writes_after_loss = 1;
     Py_XSETREF(t->lost_with, Py_XNewRef(exc));
-    if (!t->ending) {
-        queue_lost_job(t);
+    if (fl_loop_push_job(t->loop, &t->lost_job) < 0) {
+        PyErr_WriteUnraisable((PyObject *)t);
     }
 }
 
@@ -584,13 +569,7 @@ fl_transport_close(FLTransport *t)
     }
     t->phase = FL_TRANSPORT_CLOSING;
     fl_transport_stop_reading(t);
-    if (fl_transport_waits_for_flush(t)) {
-        t->ending = true;
-        queue_lost_job(t);
-    }
-    else {
-        fl_transport_flush(t); /* loses the connection once all is sent */
-    }
+    fl_transport_flush(t); /* loses the connection once all is sent */
     return 0;
 }
 

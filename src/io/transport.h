@@ -82,8 +82,6 @@ typedef struct FLTransport {
     bool write_closed : 1; /* shutdown(SHUT_WR) was done */
     bool protocol_paused : 1;
     bool lost : 1; /* connection_lost is queued: what is written is dropped */
-    bool ending
-        : 1; /* connection_lost is queued, and sends what is pending first */
     bool has_peername : 1;
     bool is_unix : 1;
     uint8_t writes_after_loss; /* up to those that are warned of */
@@ -165,8 +163,6 @@ int fl_transport_write_eof(FLTransport *t);
 void fl_transport_send(FLTransport *t, const char *data, size_t size);
 /* Hand what was written in this turn to the kernel. */
 void fl_transport_flush(FLTransport *t);
-/* Is there something that may leave at the end of the turn? */
-bool fl_transport_waits_for_flush(const FLTransport *t);
 size_t fl_transport_unsent(const FLTransport *t);
 /* Call pause_writing() or resume_writing() if a mark was passed. */
 void fl_transport_check_high_water(FLTransport *t);

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import os
 import random
-import select
 import socket
 import struct
 import sys
@@ -766,35 +765,6 @@ def test_close_in_the_turn_of_the_write(loop: Loop) -> None:
             assert await receive(peer) == b"bye"
 
     loop.run_until_complete(main())
-
-
-def test_last_words_leave_with_the_end(fast_loop: Loop) -> None:
-    """What is written before close() is sent just before the connection is closed: who
-    waits for both is woken once."""
-    peers: list[socket.socket] = []
-    seen: list[Any] = []
-
-    class Answers(Recorder):
-        def data_received(self, data: bytes) -> None:
-            self.transport.write(b"bye")
-            self.transport.close()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            if not seen:
-                seen.append(select.select(peers, [], [], 0)[0])
-            super().connection_lost(exc)
-
-    async def main() -> None:
-        async with facing(Answers) as (_, one), facing(Answers) as (_, other):
-            peers[:] = one, other
-            for peer in peers:
-                peer.send(b"?")
-            await until(lambda: seen)
-            for peer in peers:
-                assert await receive(peer) == b"bye"
-
-    fast_loop.run_until_complete(main())
-    assert seen == [peers[:1]]
 
 
 @pytest.mark.parametrize("then", ["abort", "close", "write", "size", "socket", "block"])
