@@ -3,13 +3,15 @@
     python -m benchmarks.child '{"subject": ..., "workload": ..., ...}'
 
 Prints lines of JSON: {"address": ...} of a server, which then serves until it is
-killed; {"value": ...} of what is timed here; {"missing": ...} if the subject cannot do
-it; {"failed": ...} if it should but does not.
+killed; {"ready": true} of what is timed here, and {"value": ...} for each line that it
+reads then; {"missing": ...} if the subject cannot do it; {"failed": ...} if it should
+but does not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import inspect
 import json
@@ -18,10 +20,11 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .subjects import FLOOR, prepare
-from .workload import Loop, Served, Timed, Weighed
+from .workload import Loop, Served, Timed, Weighed, Workload
 from .workloads import find
 
 BATCHES = 5  # in the seconds of a measurement
@@ -61,25 +64,41 @@ def batch(workload: Timed, loop: Loop | None, n: int, *extra: Any) -> float:
     return result if workload.own_clock else took
 
 
-def rate(workload: Timed, loop: Loop | None, seconds: float, *extra: Any) -> float:
-    """Operations per second: the median of some batches."""
-    began = time.perf_counter()
-    took = batch(workload, loop, 1, *extra)  # import, compile, warm up
-    if workload.rounds == 1 and time.perf_counter() - began > 4 * seconds:
-        # it takes long, however little is measured: once has to do
-        return workload.each / took
-    n = 1
-    took = batch(workload, loop, n, *extra)
-    # find out how many operations fill a batch
-    while took < SHORTEST:
-        n *= max(2, min(100, int(2 * SHORTEST / max(took, 1e-6))))
-        took = batch(workload, loop, n, *extra)
-    n = max(1, int(n * seconds / BATCHES / took))
-    rates: list[float] = []
-    end = time.perf_counter() + seconds
-    while not rates or time.perf_counter() < end:
-        rates.append(n * workload.each / batch(workload, loop, n, *extra))
-    return statistics.median(rates)
+class Meter:
+    """Finds out how many operations fill a batch, and then measures when called."""
+
+    def __init__(
+        self, workload: Timed, loop: Loop | None, seconds: float, *extra: Any
+    ) -> None:
+        self.workload = workload
+        self.seconds = seconds
+        self.batch = functools.partial(batch, workload, loop)
+        self.extra = extra
+        self.first: float | None = None
+        began = time.perf_counter()
+        took = self.batch(1, *extra)  # import, compile, warm up
+        self.n = 1
+        if workload.rounds == 1 and time.perf_counter() - began > 4 * seconds:
+            # it takes long, however little is measured: this has to do
+            self.first = workload.each / took
+            return
+        took = self.batch(1, *extra)
+        while took < SHORTEST:
+            self.n *= max(2, min(100, int(2 * SHORTEST / max(took, 1e-6))))
+            took = self.batch(self.n, *extra)
+        self.n = max(1, int(self.n * seconds / BATCHES / took))
+
+    def __call__(self) -> float:
+        """Operations per second: the median of some batches."""
+        if self.first is not None:
+            first, self.first = self.first, None
+            return first
+        rates: list[float] = []
+        end = time.perf_counter() + self.seconds
+        while not rates or time.perf_counter() < end:
+            took = self.batch(self.n, *self.extra)
+            rates.append(self.n * self.workload.each / took)
+        return statistics.median(rates)
 
 
 # --- kinds of workloads ---------------------------------------------------------------
@@ -94,26 +113,34 @@ def serve(workload: Served, loop: Loop) -> NoReturn:
     raise SystemExit
 
 
-def run(request: dict[str, Any]) -> None:
-    workload = find(request["workload"])
+def weigh(workload: Weighed, loop: Loop) -> float:
+    result = workload.function(loop)
+    if inspect.isawaitable(result):
+        result = loop.run_until_complete(result)
+    return float(result)
+
+
+def meter(request: dict[str, Any], workload: Workload) -> Callable[[], float]:
     seconds = request["seconds"]
     if request["subject"] == FLOOR:
         assert isinstance(workload, Timed)
-        say(value=rate(workload, None, seconds))
-        return
+        return Meter(workload, None, seconds)
     loop = prepare(request["subject"])()
     asyncio.set_event_loop(loop)
     if isinstance(workload, Served):
         serve(workload, loop)
     if isinstance(workload, Weighed):
-        result = workload.function(loop)
-        if inspect.isawaitable(result):
-            result = loop.run_until_complete(result)
-        say(value=result)
-    else:
-        assert isinstance(workload, Timed)
-        extra = [] if workload.peer is None else [request["peer"]]
-        say(value=rate(workload, loop, seconds, *extra))
+        return functools.partial(weigh, workload, loop)
+    assert isinstance(workload, Timed)
+    extra = [] if workload.peer is None else [request["peer"]]
+    return Meter(workload, loop, seconds, *extra)
+
+
+def run(request: dict[str, Any]) -> None:
+    measure = meter(request, find(request["workload"]))
+    say(ready=True)
+    for _ in sys.stdin:
+        say(value=measure())
 
 
 def main() -> None:

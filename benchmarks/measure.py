@@ -1,8 +1,7 @@
 """One measurement: a process for the subject, and one for its load.
 
-What is timed in the subject's own process gets a fresh one each time.  A server is
-started once for some measurements of a round, and stands still between them: so all
-subjects can be put under load in turns that are short.
+A process is started once for some measurements of a round, and stands still between
+them: so all subjects can be measured in turns that are short.
 """
 
 from __future__ import annotations
@@ -139,16 +138,30 @@ def child(subject: str, workload: Workload, seconds: float, peer: str = "") -> A
         "core": SERVER_CORE,
     }
     command = [sys.executable, "-m", "benchmarks.child", json.dumps(request)]
-    with running(command, env={**environment(), "PYTHONHASHSEED": "0"}) as process:
+    env = {**environment(), "PYTHONHASHSEED": "0"}
+    with running(command, env=env, stdin=subprocess.PIPE) as process:
         yield process
 
 
 # --- kinds of workloads ---------------------------------------------------------------
 
 
-def timed(subject: str, workload: Workload, seconds: float, peer: str) -> Measurement:
+@contextlib.contextmanager
+def timed(
+    subject: str, workload: Workload, seconds: float, peer: str
+) -> Iterator[Measure]:
+    """The process has warmed up, and waits until it is asked for each measurement."""
     with child(subject, workload, seconds, peer) as process:
-        return Measurement(value=float(answer(process, workload)["value"]))
+        answer(process, workload)
+
+        def one() -> Measurement:
+            check_alive(process)
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            return Measurement(value=answer(process, workload)["value"])
+
+        yield one
 
 
 @contextlib.contextmanager
@@ -303,8 +316,8 @@ def ready(
                 elif isinstance(workload, Served):
                     one = stack.enter_context(served(subject, workload, seconds))
                 else:
-                    one = functools.partial(
-                        timed, subject, workload, seconds, peer or ""
+                    one = stack.enter_context(
+                        timed(subject, workload, seconds, peer or "")
                     )
 
         def measure() -> Measurement:

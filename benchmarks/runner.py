@@ -1,8 +1,8 @@
 """Measures every workload on every subject, interleaved.
 
 All rounds of a workload come one after the other, and in a round all subjects, each
-round beginning with another one: what changes on the machine meets all alike.  Servers
-are measured in several short turns of a round: the machine changes within a second.
+round beginning with another one: what changes on the machine meets all alike.  As it
+changes within a second, a round has several turns, which are short.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .peers import PEERS
 from .place import ROOT, environment
 from .workload import Timed, Workload
 
-TURN = 0.5  # how long one of several turns is, as a part of a measurement
+LONGER = 2  # so much longer than a single turn are several, all together
 
 Results = dict[str, dict[str, list[Measurement]]]  # by workload and subject
 
@@ -94,13 +94,14 @@ def run_round(
     plan: Plan, workload: Workload, subjects: list[str], number: int, peer: str | None
 ) -> Iterator[tuple[str, Measurement]]:
     """Each of the subjects, as often as it has turns."""
-    seconds = plan.seconds * (1 if workload.turns == 1 else TURN)
+    turns = workload.turns
+    seconds = plan.seconds * (1 if turns == 1 else LONGER / turns)
     with contextlib.ExitStack() as stack:
         measures = {
             subject: stack.enter_context(ready(subject, workload, seconds, peer))
             for subject in subjects
         }
-        for turn in range(workload.turns):
+        for turn in range(turns):
             for subject in rotated(subjects, number + turn):
                 yield subject, measures[subject]()
 

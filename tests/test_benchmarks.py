@@ -327,7 +327,11 @@ def test_a_server_stands_still_between_its_turns() -> None:
 
 
 @pytest.mark.usefixtures("from_root")
-def test_a_server_that_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("workload", ["tcp_64_1", "call_soon"])
+def test_a_process_that_has_died(
+    monkeypatch: pytest.MonkeyPatch, workload: str
+) -> None:
+    """One process does for all turns; when it has died, each of them says so."""
     from benchmarks import measure
     from benchmarks.workloads import find
 
@@ -339,8 +343,10 @@ def test_a_server_that_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    with measure.ready("asyncio", find("tcp_64_1"), 0.01) as one:
-        assert one().value
+    with measure.ready("asyncio", find(workload), 0.01) as one:
+        for _ in range(2):
+            assert one().value
+        assert sum("benchmarks.child" in each.args for each in started) == 1
         started[0].kill()
         started[0].wait()
         for _ in range(2):
