@@ -37,11 +37,9 @@ fl_spin_begins(struct fl_spin *spin)
 static inline void
 fl_spin_ended(struct fl_spin *spin, bool came)
 {
-    if (came) {
-        spin->rarity /= 2;
-    }
-    else if (spin->rarity < FL_SPIN_RAREST) {
-        spin->rarity += 2;
+    spin->rarity = came ? spin->rarity / 2 : spin->rarity + 2;
+    if (spin->rarity > FL_SPIN_RAREST) {
+        spin->rarity = FL_SPIN_RAREST;
     }
     spin->pause = (1U << spin->rarity) - 1;
 }
