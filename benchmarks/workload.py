@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 Loop = asyncio.AbstractEventLoop
 F = TypeVar("F", bound=Callable[..., Any])
 
-TURNS = 4  # of a server; its clients take some time to come and go
-TIMED_TURNS = 8
+TURNS = 8
 MANY = 1000  # connections: to open more takes longer than to measure
 MOST = 100_000  # tasks or timers: ten processes that have had more take much memory
 
@@ -66,7 +65,7 @@ class Timed(Workload):
 
     @property
     def turns(self) -> int:
-        return TIMED_TURNS if self.size is None or self.size <= MOST else 1
+        return TURNS if self.size is None or self.size <= MOST else 1
 
 
 @dataclass(frozen=True, kw_only=True)
