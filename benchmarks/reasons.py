@@ -56,13 +56,13 @@ REASONS = {
     "unix_1k_50": shares(85, 4, 3),
     "udp_1k_50": shares(87, 5, 4),
     "streams_1k_50": shares(62, 26, 4),
-    "connections_10": shares(89, 2, 3),
-    "connections_100": shares(89, 2, 3),
+    "connections_10": shares(90, 3, 2),
+    "connections_100": shares(92, 2, 3),
     "connections_1000": shares(91, 2, 3),
     "tls_1k_50": (
         "60% of the server's time is the kernel's, 25% OpenSSL's, 5% fastloop's."
     ),
-    "connections_10000": (f"The clients are the limit.  {shares(90, 3, 2)}"),
+    "connections_10000": f"The clients are the limit.  {shares(90, 3, 2)}",
     "bulk_read": (
         "The one client is the limit: fastloop's process waits for it a third of the "
         "time or more."
