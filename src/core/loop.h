@@ -19,6 +19,7 @@
 #include "base/state.h"
 #include "core/attached.h"
 #include "core/spin.h"
+#include "core/wakeup.h"
 
 /* What an entry of the ready ring is, in the low bits of its pointer. */
 enum fl_ready {
@@ -76,8 +77,6 @@ typedef struct FLLoop {
     bool running;
     bool stopping;
     bool timers_changed;      /* a new earliest deadline: look at the clock */
-    bool wake_sent;           /* an async wakeup is under way */
-    bool sleeping;            /* in a poll that may block, the GIL given up */
     unsigned long thread_id;  /* of the running thread; 0 when not running */
     uint64_t fork_generation; /* st's when the loop was made */
     PyObject *running_handle; /* owned; in debug mode, the one that runs */
@@ -100,7 +99,7 @@ typedef struct FLLoop {
     PyThreadState *released; /* saved while a poll runs without the GIL */
     int64_t armed_for;       /* uv time in ms the timer is set to; -1: not */
     uv_loop_t uv;
-    uv_async_t wakeup;
+    struct fl_wakeup wakeup;
     uv_timer_t timer;
 
     /* upwards: known here only as lists and function pointers */
@@ -214,8 +213,11 @@ void fl_loop_take_gil(FLLoop *loop);
    poll.  For libuv callbacks, which have nobody to return to. */
 void fl_loop_set_fatal(FLLoop *loop);
 
-/* wakeup.c: make a sleeping loop turn; from any thread, GIL held. */
+/* wakeup.c.  wake: make a sleeping loop turn; from any thread, GIL held.  open: 0 or a
+   negative error of libuv's. */
 void fl_loop_wake(FLLoop *loop);
+int fl_loop_open_wakeup(FLLoop *loop);
+void fl_loop_close_wakeup(FLLoop *loop);
 
 static inline FLLoop *
 fl_loop_of_uv(const uv_loop_t *uv)

@@ -46,7 +46,7 @@ fl_loop_take_gil(FLLoop *loop)
         PyThreadState *ts = loop->released;
         loop->released = NULL;
         PyEval_RestoreThread(ts);
-        loop->sleeping = false;
+        fl_wakeup_set(&loop->wakeup, FL_AWAKE);
     }
 }
 
@@ -151,48 +151,47 @@ gil_is_due(FLLoop *loop, int64_t now)
            && held >= GIL_INTERVALS * switch_interval();
 }
 
-static inline void
-run_open_uv(FLLoop *loop, uv_run_mode mode)
-{
-    if (FL_LIKELY(loop->uv_open)) {
-        uv_run(&loop->uv, mode);
-    }
-}
-
-/* Poll until something has come, for a short time and without the GIL: has it?  All
-   callbacks of libuv take the GIL back. */
+/* Poll until something has come, for a short time and without the GIL; then say whether to
+   sleep.  All callbacks of libuv take the GIL back. */
 static bool
 spin(FLLoop *loop)
 {
-    if (!fl_spin_begins(&loop->spin)) {
-        return false;
-    }
     int64_t end = fl_clock_ns() + loop->spin.limit;
     /* a clock may stand still: one that a test has put in the place of time */
     int64_t polls = loop->spin.limit / FL_SPIN_POLL_NS;
     do {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
-    } while (loop->released != NULL && --polls > 0 && fl_clock_ns() < end);
-    bool came = loop->released == NULL;
-    fl_spin_ended(&loop->spin, came);
-    return came;
+    } while (loop->released != NULL
+             && fl_wakeup_state(&loop->wakeup) == FL_LOOKING && --polls > 0
+             && fl_clock_ns() < end);
+    bool sleep =
+        loop->released != NULL && fl_wakeup_fall_asleep(&loop->wakeup);
+    fl_spin_ended(&loop->spin, !sleep);
+    return sleep;
 }
 
 static void
-run_uv(FLLoop *loop, uv_run_mode mode, bool release_gil)
+poll_and_sleep(FLLoop *loop)
 {
-    if (!release_gil) {
-        run_open_uv(loop, mode);
-        return;
-    }
-    loop->sleeping = mode == UV_RUN_ONCE;
+    bool look = fl_spin_begins(&loop->spin);
+    fl_wakeup_set(&loop->wakeup, look ? FL_LOOKING : FL_ASLEEP);
     loop->released = PyEval_SaveThread();
-    if (mode != UV_RUN_ONCE || !spin(loop)) {
-        run_open_uv(loop, mode);
+    if (!look || spin(loop)) {
+        uv_run(&loop->uv, UV_RUN_ONCE);
     }
     fl_loop_take_gil(loop);
-    loop->sleeping = false;
-    loop->wake_sent = false;
+}
+
+static void
+poll_briefly(FLLoop *loop, bool release_gil)
+{
+    if (release_gil) {
+        loop->released = PyEval_SaveThread();
+    }
+    if (FL_LIKELY(loop->uv_open)) {
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+    }
+    fl_loop_take_gil(loop);
 }
 
 #ifdef __linux__
@@ -233,11 +232,10 @@ nap(FLLoop *loop, double left)
     }
     struct pollfd backend = {.fd = uv_backend_fd(&loop->uv), .events = POLLIN};
     struct timespec most = {.tv_nsec = (long)ceil(left * 1e9)};
-    loop->sleeping = true;
+    fl_wakeup_set(&loop->wakeup, FL_ASLEEP);
     loop->released = PyEval_SaveThread();
     int ready = poll_on_time(&backend, &most);
     fl_loop_take_gil(loop);
-    loop->wake_sent = false;
     if (ready > 0) {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
     }
@@ -258,7 +256,7 @@ sleep_until_something(FLLoop *loop, int64_t now)
     }
 #endif
     arm_timer(loop, left);
-    run_uv(loop, UV_RUN_ONCE, true);
+    poll_and_sleep(loop);
 }
 
 /* Before the first sleep of a run: what only a loop that sleeps needs.  The code of
@@ -295,7 +293,7 @@ poll_io(FLLoop *loop, bool block, int64_t *now)
     }
     else {
         bool drop = gil_is_due(loop, *now);
-        run_uv(loop, UV_RUN_NOWAIT, drop);
+        poll_briefly(loop, drop);
         if (drop) {
             loop->gil_dropped_at = *now;
         }

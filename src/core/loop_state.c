@@ -59,7 +59,8 @@ fl_loop_check_process(const FLLoop *loop)
 void
 fl_loop_after_fork(FLLoop *loop)
 {
-    loop->sleeping = false; /* a wakeup would reach the parent */
+    fl_wakeup_set(&loop->wakeup,
+                  FL_AWAKE); /* a wakeup would reach the parent */
     if (loop->thread_id == PyThread_get_thread_ident()) {
         loop->stopping = true;
     }
@@ -78,13 +79,6 @@ fl_loop_after_fork(FLLoop *loop)
 }
 
 /* --- init ------------------------------------------------------------------------ */
-
-/* There is work: that is all. */
-static void
-wakeup_cb(uv_async_t *async)
-{
-    fl_loop_take_gil(fl_loop_of_uv(async->loop));
-}
 
 void
 fl_loop_prepare(FLLoop *loop, fl_state *st)
@@ -121,14 +115,12 @@ init_uv(FLLoop *loop)
         }
         return rc;
     }
-    rc = uv_async_init(&loop->uv, &loop->wakeup, wakeup_cb);
-    if (rc == 0) {
-        rc = uv_timer_init(&loop->uv, &loop->timer);
-    }
+    rc = fl_loop_open_wakeup(loop);
     if (rc < 0) {
         uv_loop_close(&loop->uv);
+        return rc;
     }
-    return rc;
+    return uv_timer_init(&loop->uv, &loop->timer); /* which cannot fail */
 }
 
 int
@@ -233,7 +225,8 @@ fl_loop_consistent(const FLLoop *loop)
     return fl_heap_consistent(&loop->timers, CHECKED)
            && list_consistent(&loop->attached)
            && list_consistent(&loop->flushes) && loop->current == NULL
-           && loop->released == NULL && !loop->sleeping;
+           && loop->released == NULL
+           && fl_wakeup_state(&loop->wakeup) == FL_AWAKE;
 }
 #endif
 
@@ -262,7 +255,7 @@ close_uv(FLLoop *loop)
         return;
     }
     loop->uv_open = false;
-    uv_close((uv_handle_t *)&loop->wakeup, NULL);
+    fl_loop_close_wakeup(loop);
     uv_close((uv_handle_t *)&loop->timer, NULL);
     /* all handles are closing: this runs their close callbacks */
     while (uv_run(&loop->uv, UV_RUN_NOWAIT) != 0) {
