@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import threading
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, TypeVarTuple
 
 from ._support import check_callback
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ._core import LoopBase as _Base
 else:
     _Base = object
+
+_Source: TypeAlias = concurrent.futures.Future[Any]
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -41,7 +44,7 @@ class ExecutorMixin(_Base):
             check_callback(func, "run_in_executor")
         if executor is None:
             executor = self._get_default_executor()
-        return asyncio.wrap_future(executor.submit(func, *args), loop=self)
+        return _wrap(executor.submit(func, *args), self)
 
     def _get_default_executor(self) -> concurrent.futures.Executor:
         if self._executor_shutdown_called:
@@ -101,6 +104,59 @@ class ExecutorMixin(_Base):
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+
+
+# --- from a thread's future to the loop's ---------------------------------------------
+#
+# asyncio.wrap_future() does it for futures of all kinds, by way of twice as many calls.
+
+
+def _wrap(source: Any, loop: ExecutorMixin) -> asyncio.Future[Any]:
+    """A future of the loop's that gets the outcome of source, and cancels it."""
+    if not isinstance(source, concurrent.futures.Future):
+        # an executor of the user's: what asyncio accepts, or its error
+        return asyncio.wrap_future(source, loop=loop)
+    future = loop.create_future()
+    future.add_done_callback(functools.partial(_cancel, source))
+    source.add_done_callback(functools.partial(_announce, loop, future))
+    return future
+
+
+def _cancel(source: _Source, future: asyncio.Future[Any]) -> None:
+    if future.cancelled():
+        source.cancel()
+
+
+def _announce(
+    loop: ExecutorMixin, future: asyncio.Future[Any], source: _Source
+) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(_copy, source, future)
+
+
+def _copy(source: _Source, future: asyncio.Future[Any]) -> None:
+    if future.cancelled():
+        return
+    try:
+        exc = source.exception()
+    except concurrent.futures.CancelledError:
+        future.cancel()
+        return
+    if exc is None:
+        future.set_result(source.result())
+    else:
+        future.set_exception(_converted(exc))
+
+
+def _converted(exc: BaseException) -> BaseException:
+    """The exception of asyncio's for one of concurrent.futures' with the same name."""
+    for theirs, ours in (
+        (concurrent.futures.CancelledError, asyncio.CancelledError),
+        (concurrent.futures.InvalidStateError, asyncio.InvalidStateError),
+    ):
+        if type(exc) is theirs:
+            return ours(*exc.args).with_traceback(exc.__traceback__)
+    return exc
 
 
 def _finish(future: asyncio.Future[None], exc: BaseException | None) -> None:
