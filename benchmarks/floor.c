@@ -5,6 +5,7 @@
    KIND is tcp, unix (at PATH) or udp for an echo; http for an answer to each GET;
    turnover for an echo that closes; download for sending, upload for throwing away.
    Prints the port that it serves, or the path. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +218,7 @@ main(int argc, char **argv)
     }
     on_data = table[i].cb;
     use_all_descriptors();
+    signal(SIGPIPE, SIG_IGN); /* clients go while they are written to */
     uv_loop_t *loop = uv_default_loop();
     union uv_any_handle server;
     struct sockaddr_in address;

@@ -3,9 +3,9 @@
    load [OPTION] HOST PORT CONNECTIONS SIZE SECONDS
 
    Each connection sends a message of SIZE bytes, waits until the answer is there, and
-   sends again.  HOST is an IPv4 address, or the path of a Unix socket.  Prints one line:
-   answers per second, then the median and the 99th percentile of their latency in
-   microseconds.  The answer is as long as the message, unless an option says otherwise:
+   sends again.  HOST is an IPv4 address, or the path of a Unix socket.  Prints two lines:
+   "running" when all connections are open and warm, and then the answers per second, the
+   median and the 99th percentile of their latency in microseconds.  The answer is as long as the message, unless an option says otherwise:
 
    --udp         datagrams
    --http        GET / over connections kept alive; SIZE is not used
@@ -619,6 +619,8 @@ main(int argc, char **argv)
     }
     double warming_up = seconds * 0.1 > 0.02 ? seconds * 0.1 : 0.02;
     run(all, connections, now_ns() + (int64_t)(warming_up * 1e9));
+    puts("running");
+    fflush(stdout);
     done = 0;
     memset(latency, 0, sizeof(latency));
     int64_t began = now_ns();

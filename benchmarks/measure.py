@@ -26,7 +26,7 @@ from .place import BUILD, CERTIFICATE, ROOT, environment
 from .subjects import FLOOR, SUBJECTS
 from .workload import Held, Served, Timed, Workload
 
-SHORT = 0.1  # seconds of a measurement: it is only to see that all works
+SHORT = 0.1  # seconds of a measurement: less is only to see that all works
 SETTLING = 0.01  # seconds in which a server sees that its clients are gone
 
 
@@ -202,14 +202,15 @@ def load_command(
 def under_load(
     process: subprocess.Popen[str], address: str, workload: Served, seconds: float
 ) -> Measurement:
-    used, began = cpu_seconds(process.pid), time.monotonic()
     command = load_command(workload, address, seconds, workload.connections)
     with running(command) as load:
+        first_line(load, workload.limit)
+        used, began = cpu_seconds(process.pid), time.monotonic()
         words = first_line(load, workload.limit).split()
+        busy = (cpu_seconds(process.pid) - used) / (time.monotonic() - began)
     rate, p50, p99 = map(float, words)
     if not rate:
         raise MeasurementError("failed", "its clients got no answer")
-    busy = (cpu_seconds(process.pid) - used) / (time.monotonic() - began)
     if workload.unit == "B/s":
         return Measurement(value=rate, busy=round(busy, 3))
     return Measurement(value=rate, p50=p50, p99=p99, busy=round(busy, 3))
@@ -248,7 +249,7 @@ def holding(workload: Held, address: str, connections: int) -> Iterator[None]:
 def held(subject: str, workload: Held, seconds: float) -> Measurement:
     """The first connections live on what memory starting the server has left free: up
     to a megabyte, by whether its modules had to be compiled."""
-    connections = workload.connections // (1 if seconds > SHORT else 20)
+    connections = workload.connections // (1 if seconds >= SHORT else 20)
     with (
         server(subject, workload, seconds) as (process, address),
         holding(workload, address, connections // 5),
@@ -260,8 +261,9 @@ def held(subject: str, workload: Held, seconds: float) -> Measurement:
 
 
 def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Of all threads; /proc/PID/stat counts in hundredths, too coarse for a turn."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def resident(pid: int) -> int:

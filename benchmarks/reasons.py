@@ -25,9 +25,8 @@ BULK = (
 
 REASONS = {
     "executor": (
-        "Threads are Python's, and their turns the kernel's: of the process's time "
-        "1.6% is fastloop's (of uvloop's run, 4.1% uvloop's).  rloop, first on 3.13, "
-        "has as many switches of threads (6 for a round trip) and one read() less."
+        "Threads are Python's, and their turns the kernel's, with all loops 6 for a "
+        "round trip: of the process's time 2% is fastloop's."
     ),
     "call_soon_other_thread": (
         "A thread has the GIL for 5 ms, in which it schedules 20,000 callbacks or more "
@@ -62,7 +61,7 @@ REASONS = {
     "tls_1k_50": (
         "60% of the server's time is the kernel's, 25% OpenSSL's, 5% fastloop's."
     ),
-    "connections_10000": f"The clients are the limit.  {shares(90, 3, 2)}",
+    "connections_10000": shares(90, 3, 2),
     "bulk_read": (
         "The one client is the limit: fastloop's process waits for it a third of the "
         "time or more."
@@ -84,10 +83,7 @@ REASONS = {
         "Of 5,303 instructions fastloop's are 546; most are those of the coroutine, "
         "which asyncio documents getaddrinfo() to be."
     ),
-    "turnover_50": (
-        "The clients are the limit: most of the time is the kernel's, which opens and "
-        f"closes connections on their core.  {shares(78, 7, 3)}"
-    ),
+    "turnover_50": shares(78, 7, 3),
     "asyncpg_select": (
         "PostgreSQL's processes on their one core are the limit.  A query takes 12 µs "
         "of the client's processor, 13 µs with zuvloop, 16 µs with uvloop."

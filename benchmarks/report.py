@@ -25,12 +25,12 @@ METHOD = """
 ## How it is measured
 
 - All subjects are measured in one run, interleaved: a round of a workload has eight
-  short turns of all of them (one where there are very many tasks or connections), each
-  of which begins with another one.  All processes of a round are started first, and
-  stand still but for the one that is measured: servers are stopped, the others wait to
-  be asked.  So the machine, which changes within seconds, is the same for all.  A value
-  is the median of the turns, a ratio the median of the ratios within each turn.  Ratios
-  are to uvloop; more is better, also where bytes are counted.
+  short turns of all of them (one where there are very many tasks or connections, but
+  more rounds), each of which begins with another one.  All processes of a round are
+  started first, and stand still but for the one that is measured: servers are stopped,
+  the others wait to be asked.  So the machine, which changes within seconds, is the
+  same for all.  A value is the median of the turns, a ratio the median of the ratios
+  within each turn.  Ratios are to uvloop; more is better, also where bytes are counted.
 - Each process is fresh, and pinned to one core.  Its clients run on another one; they
   are one C program (`benchmarks/load.c`) that does little more than its system calls.
   `busy` in the JSON is the part of the time that a server was running: where it is near
@@ -44,8 +44,9 @@ METHOD = """
   program on libuv alone (`benchmarks/floor.c`), or on OpenSSL and epoll
   (`benchmarks/floor_tls.c`), for callbacks and tasks a loop in C around CPython's calls
   (`benchmarks/bare.c`): the same callbacks called, the same coroutines stepped.
-- **-** means that a library cannot do it, that there is no floor, or that the row is
-  not about it: aiofastnet changes networking alone.  `benchmarks.json` says why.
+- **-** means that a library cannot do it, that it failed, that there is no floor, or
+  that the row is not about it: aiofastnet changes networking alone.  `benchmarks.json`
+  says why.
 - fastloop is what `pip install` builds.  Several things that some wheels of others have
   (profile-guided optimisation, for instance) are not in it.
 """
@@ -252,6 +253,9 @@ def section(version: str, run: Record, pictures: Sequence[str]) -> Iterator[str]
             yield values(run, family)
     if text := latencies(run):
         yield f"\n### Latency\n\n{text}"
+    if broken := failures(run):
+        yield "\n### What failed\n"
+        yield from (f"- {line}." for line in broken)
     if rows := list(not_ahead(run)):
         yield "\n### Where fastloop is not first, or leads by less than a tenth\n"
         yield from rows

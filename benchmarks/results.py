@@ -32,6 +32,8 @@ def summary(rounds: list[Measurement]) -> Record:
         "low": min(values),
         "high": max(values),
     }
+    if failed := [each.failed for each in rounds if each.failed]:
+        record["failed"] = f"{failed[0]} (in {len(failed)} of {len(rounds)} turns)"
     for name in ("p50", "p99", "busy"):
         if (middle := median([getattr(each, name) for each in rounds])) is not None:
             record[name] = middle

@@ -31,15 +31,13 @@ class Plan:
     rounds: int = 5
     seconds: float = 0.4
 
-    def rounds_of(self, workload: Workload) -> int:
-        return min(self.rounds, workload.rounds or self.rounds)
-
     def able(self, workload: Workload) -> list[str]:
         return [subject for subject in self.subjects if can(subject, workload)]
 
     def count(self) -> int:
         return sum(
-            self.rounds_of(w) * w.turns * len(self.able(w)) for w in self.workloads
+            w.rounds_of(self.rounds) * w.turns * len(self.able(w))
+            for w in self.workloads
         )
 
 
@@ -119,7 +117,7 @@ def run(plan: Plan, report: Callable[[Progress], None]) -> Results:
                     peers[workload.peer] = stack.enter_context(PEERS[workload.peer]())
                 peer = peers[workload.peer]
             subjects = plan.able(workload)
-            for each in range(plan.rounds_of(workload)):
+            for each in range(workload.rounds_of(plan.rounds)):
                 if not subjects:
                     break
                 for subject, result in run_round(plan, workload, subjects, each, peer):

@@ -17,6 +17,7 @@ Loop = asyncio.AbstractEventLoop
 F = TypeVar("F", bound=Callable[..., Any])
 
 TURNS = 8
+LEAST = 6  # rounds of what has but one turn because it is large
 MANY = 1000  # connections: to open more takes longer than to measure
 MOST = 100_000  # tasks or timers: ten processes that have had more take much memory
 
@@ -38,6 +39,12 @@ class Workload:
     def turns(self) -> int:
         """How often each subject is measured in a round, without a new process."""
         return 1
+
+    def rounds_of(self, wanted: int) -> int:
+        """How many rounds to measure if so many are wanted; one is to be quick."""
+        if wanted > 1 and self.turns == 1 and self.size is not None:
+            return max(wanted, LEAST)
+        return min(wanted, self.rounds or wanted)
 
     def missing(self) -> str | None:
         """The first module that is not here."""

@@ -69,6 +69,53 @@ def test_what_cannot_be_measured_is_no_failure() -> None:
 
 
 @pytest.mark.usefixtures("from_root")
+def test_how_many_rounds() -> None:
+    """Where a round has but one turn there are more, if not one was asked for."""
+    from benchmarks.workload import LEAST
+    from benchmarks.workloads import find
+
+    for name, wanted, rounds in [
+        ("tcp_64_1", 2, 2),
+        ("switch_among_100000", 5, 1),
+        ("connections_10000", 1, 1),
+        ("connections_10000", 2, LEAST),
+        ("connections_10000", LEAST + 1, LEAST + 1),
+        ("timer_among_1000000", 2, LEAST),
+        ("idle_tcp", 5, 1),
+        ("parked_task", 5, 1),
+    ]:
+        assert find(name).rounds_of(wanted) == rounds, name
+
+
+@pytest.mark.usefixtures("from_root")
+@pytest.mark.parametrize("subject", ["asyncio", "fastloop", "floor"])
+@pytest.mark.parametrize("workload", ["bulk_send", "bulk_write", "bulk_read"])
+def test_a_client_goes_in_the_middle(subject: str, workload: str) -> None:
+    """The server has it behind it when the next one comes."""
+    from benchmarks.measure import ready
+    from benchmarks.workloads import find
+
+    with ready(subject, find(workload), 0.01) as measure:
+        for _ in range(3):
+            result = measure()
+            assert (result.missing or result.failed) is None
+            assert result.value and 0 < (result.busy or 0) < 1.5
+
+
+@pytest.mark.usefixtures("from_root")
+def test_turns_that_failed_are_named() -> None:
+    from benchmarks import report, results
+    from benchmarks.measure import Measurement
+    from benchmarks.workloads import find
+
+    turns = [Measurement(value=3.0), Measurement(failed="why"), Measurement(value=5.0)]
+    row = results.row(find("tcp_64_1"), {"fastloop": turns})
+    assert row["results"]["fastloop"]["median"] == 4
+    said = ["fastloop failed at tcp_64_1: why (in 1 of 3 turns)"]
+    assert report.failures({"rows": [row]}) == said
+
+
+@pytest.mark.usefixtures("from_root")
 @pytest.mark.parametrize("workload", ["tcp_64_1", "tls_1k_50"])
 def test_floor_of_servers(workload: str) -> None:
     from benchmarks.measure import measure

@@ -86,7 +86,8 @@ class Source(asyncio.Protocol):
         asyncio.get_running_loop().call_soon(self.send)
 
     def send(self) -> None:
-        while not self.paused:
+        # a connection that is lost while it is written to never pauses
+        while not self.paused and not self.transport.is_closing():
             self.transport.write(self.chunk)
 
 
