@@ -45,7 +45,7 @@ def arguments(argv: list[str], prog: str) -> argparse.Namespace:
         "--seconds",
         type=float,
         metavar="S",
-        help="for a measurement: 0.4; twice that for all turns of a round",
+        help="for a measurement: 0.4; twice that for eight turns of a round",
     )
     add("--quick", action="store_true", help="one short round: does it work?")
     add("--list", action="store_true", help="say what there is; measure nothing")

@@ -93,7 +93,7 @@ def run_round(
 ) -> Iterator[tuple[str, Measurement]]:
     """Each of the subjects, as often as it has turns."""
     turns = workload.turns
-    seconds = plan.seconds * (1 if turns == 1 else LONGER / turns)
+    seconds = plan.seconds * (1 if turns == 1 else LONGER * workload.often / turns)
     with contextlib.ExitStack() as stack:
         measures = {
             subject: stack.enter_context(ready(subject, workload, seconds, peer))

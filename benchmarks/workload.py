@@ -32,6 +32,7 @@ class Workload:
     needs: tuple[str, ...] = ()  # the modules that it imports
     size: int | None = None  # of what grows
     rounds: int | None = None  # at most so many: it takes long, or hardly varies
+    often: int = 1  # so many times the usual turns: it varies much
     headline: bool = False  # is in the README's picture
     limit: float = 60  # seconds: then something hangs
 
@@ -72,7 +73,7 @@ class Timed(Workload):
 
     @property
     def turns(self) -> int:
-        return TURNS if self.size is None or self.size <= MOST else 1
+        return TURNS * self.often if self.size is None or self.size <= MOST else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class Served(Workload):
 
     @property
     def turns(self) -> int:
-        return TURNS if self.connections <= MANY else 1
+        return TURNS * self.often if self.connections <= MANY else 1
 
 
 @dataclass(frozen=True, kw_only=True)

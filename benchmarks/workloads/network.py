@@ -224,6 +224,7 @@ network(
     "TCP echo, BufferedProtocol, 1 KiB",
     **of(protocol, BufferedEcho),
     floor="tcp",
+    often=2,
 )
 network(
     "streams_1k_50",
@@ -268,6 +269,7 @@ network(
     "TLS echo, 1 KiB",
     **of(tls_protocol, Echo),
     **TLS,
+    often=2,
     headline=True,
 )
 network(
@@ -284,6 +286,7 @@ network(
     **of(tls_stream, echo_chunks),
     **TLS,
     message=100 * KIB,
+    often=2,
 )
 BULK: dict[str, Any] = {"connections": 1, "message": 0, "unit": "B/s"}
 network(

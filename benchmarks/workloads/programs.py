@@ -144,6 +144,7 @@ async def aiohttp_client(loop: Loop, n: int, port: str) -> None:
     peer="postgres",
     each=AT_ONCE,
     own_clock=True,
+    often=3,
 )
 async def asyncpg_select(loop: Loop, n: int, dsn: str) -> float:
     import asyncpg
