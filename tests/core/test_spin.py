@@ -111,9 +111,9 @@ fastloop.run(main())
 """
 
 
-@pytest.mark.parametrize(("seconds", "most"), [(0, 3), (0.0001, 30)])
+@pytest.mark.parametrize("seconds", [0, 0.0001])
 def test_attempts_in_vain_become_rare(
-    strace: Callable[..., str], seconds: float, most: int
+    strace: Callable[..., str], seconds: float
 ) -> None:
     calls = strace(
         "epoll_wait,epoll_pwait", SLEEPING, env={"FASTLOOP_SPIN": str(seconds)}
@@ -125,5 +125,6 @@ def test_attempts_in_vain_become_rare(
         before == "0" and timeout != "0"
         for before, timeout in itertools.pairwise(polls)
     )
-    assert attempts <= most
+    # a loop that wakes up late polls, too, before it runs what is due
+    assert attempts <= 30
     assert attempts > (1 if seconds else -1)
