@@ -371,7 +371,7 @@ def held(name: str, title: str, function: Any, **options: Any) -> None:
             function=function,
             unit="bytes",
             rounds=1,
-            limit=180,
+            limit=90,
             message=0,
             **options,
         )
