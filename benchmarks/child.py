@@ -27,7 +27,7 @@ from .subjects import FLOOR, prepare
 from .workload import Loop, Served, Timed, Weighed, Workload
 from .workloads import find
 
-BATCHES = 5  # in the seconds of a measurement
+BATCHES = 5  # in the seconds of a measurement; one if each has to be set up
 SHORTEST = 0.002  # seconds that a batch takes: less cannot be timed
 
 
@@ -86,7 +86,8 @@ class Meter:
         while took < SHORTEST:
             self.n *= max(2, min(100, int(2 * SHORTEST / max(took, 1e-6))))
             took = self.batch(self.n, *extra)
-        self.n = max(1, int(self.n * seconds / BATCHES / took))
+        batches = 1 if workload.own_clock else BATCHES
+        self.n = max(1, int(self.n * seconds / batches / took))
 
     def __call__(self) -> float:
         """Operations per second: the median of some batches."""
