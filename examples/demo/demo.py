@@ -87,7 +87,8 @@ def measure(
     )
     if done.returncode != 0:
         sys.exit(f"the clients of the {workload.name} failed")
-    return Measurement(*map(float, done.stdout.split()))
+    # the clients in C say first that they are running
+    return Measurement(*map(float, done.stdout.splitlines()[-1].split()))
 
 
 def compile_load(folder: Path) -> list[str]:
