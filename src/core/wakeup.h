@@ -38,7 +38,7 @@ fl_wakeup_set(struct fl_wakeup *wakeup, enum fl_sleep state)
 }
 
 static inline enum fl_sleep
-fl_wakeup_state(struct fl_wakeup *wakeup)
+fl_wakeup_state(const struct fl_wakeup *wakeup)
 {
     return (enum fl_sleep)atomic_load_explicit(&wakeup->state,
                                                memory_order_acquire);
