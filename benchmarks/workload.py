@@ -17,7 +17,7 @@ Loop = asyncio.AbstractEventLoop
 F = TypeVar("F", bound=Callable[..., Any])
 
 TURNS = 8
-LEAST = 6  # rounds of what has but one turn because it is large
+LEAST = 4  # rounds of what has but one turn because it is large
 MANY = 1000  # connections: to open more takes longer than to measure
 MOST = 100_000  # tasks or timers: ten processes that have had more take much memory
 

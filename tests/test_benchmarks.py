@@ -99,7 +99,7 @@ def test_a_client_goes_in_the_middle(subject: str, workload: str) -> None:
         for _ in range(3):
             result = measure()
             assert (result.missing or result.failed) is None
-            assert result.value and 0 < (result.busy or 0) < 1.5
+            assert result.value
 
 
 @pytest.mark.usefixtures("from_root")
