@@ -262,8 +262,11 @@ def held(subject: str, workload: Held, seconds: float) -> Measurement:
 
 def cpu_seconds(pid: int) -> float:
     """Of all threads; /proc/PID/stat counts in hundredths, too coarse for a turn."""
-    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+    used = 0
+    for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # it has ended
+            used += int(thread.read_text().split()[0])
+    return used / 1e9
 
 
 def resident(pid: int) -> int:
