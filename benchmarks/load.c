@@ -5,7 +5,8 @@
    Each connection sends a message of SIZE bytes, waits until the answer is there, and
    sends again.  HOST is an IPv4 address, or the path of a Unix socket.  Prints two lines:
    "running" when all connections are open and warm, and then the answers per second, the
-   median and the 99th percentile of their latency in microseconds.  The answer is as long as the message, unless an option says otherwise:
+   median and the 99th percentile of their latency in microseconds.  The answer is as
+   long as the message, unless an option says otherwise:
 
    --udp         datagrams
    --http        GET / over connections kept alive; SIZE is not used

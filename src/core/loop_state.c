@@ -59,8 +59,8 @@ fl_loop_check_process(const FLLoop *loop)
 void
 fl_loop_after_fork(FLLoop *loop)
 {
-    fl_wakeup_set(&loop->wakeup,
-                  FL_AWAKE); /* a wakeup would reach the parent */
+    /* a wakeup would reach the parent */
+    fl_wakeup_set(&loop->wakeup, FL_AWAKE);
     if (loop->thread_id == PyThread_get_thread_ident()) {
         loop->stopping = true;
     }

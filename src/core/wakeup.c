@@ -40,6 +40,7 @@ fl_loop_open_wakeup(FLLoop *loop)
         close(wakeup->fd);
         return rc;
     }
+    /* cannot fail: nobody else watches a descriptor that is new */
     return uv_poll_start(&wakeup->poll, UV_READABLE, woken_cb);
 }
 
