@@ -19,8 +19,8 @@ def shares(kernel: int, interpreter: int, ours: int) -> str:
 
 BULK = (
     f"{shares(84, 14, 1)}  A measurement of one connection differs from the next by "
-    "half, and with it the order of all.  To collect 256 KiB for a call, as zuvloop "
-    "does, changed nothing in 16 rounds of bulk_write."
+    "half, and with it the order of all.  Sends of 64 KiB are the fastest: with 128 it "
+    "is 0.83x, with 32 0.93x, with 16 0.55x (64 turns)."
 )
 
 REASONS = {

@@ -1,10 +1,10 @@
 /* Writing: what a turn has written leaves in one vectored write at its end.
 
-   write() keeps a reference to bytes and copies what could change.  Past
-   FL_WRITE_COLLECT bytes, or the protocol's high-water mark if that is lower, it
-   does not wait for the end of the turn, nor where no turn is under way.  What the kernel does not take at once
-   is queued with libuv; only that counts as buffered, so that flow control and
-   get_write_buffer_size() tell what asyncio's do. */
+   write() keeps a reference to bytes and copies what could change.  From
+   FL_WRITE_COLLECT bytes on, or past the protocol's high-water mark if that is lower,
+   it does not wait for the end of the turn, nor where no turn is under way.  What the
+   kernel does not take at once is queued with libuv; only that counts as buffered, so
+   that flow control and get_write_buffer_size() tell what asyncio's do. */
 #include "base/errors.h"
 #include "core/future.h"
 #include "io/transport.h"
@@ -462,7 +462,7 @@ size_of(FLTransport *t, PyObject *data)
 static inline bool
 may_collect(const FLTransport *t)
 {
-    return t->pending.bytes <= FL_WRITE_COLLECT && t->loop->running
+    return t->pending.bytes < FL_WRITE_COLLECT && t->loop->running
            && (t->protocol_paused
                || t->pending.bytes + t->uv.stream.write_queue_size
                       <= t->high_water);

@@ -20,7 +20,8 @@
 
 #include <sys/socket.h>
 
-/* Written data up to this is collected until the turn ends. */
+/* Written data of less than this is collected until the turn ends: the reader gets to
+   work earlier, and much in one call costs more than in two. */
 #define FL_WRITE_COLLECT (64 * 1024)
 #define FL_CHUNKS_INLINE 2
 
