@@ -25,8 +25,8 @@ BULK = (
 
 REASONS = {
     "executor": (
-        "Threads are Python's, and their turns the kernel's, with all loops 6 for a "
-        "round trip: of the process's time 2% is fastloop's."
+        "Threads are Python's, and their turns the kernel's: of the process's time 2% "
+        "is fastloop's."
     ),
     "call_soon_other_thread": (
         "A thread has the GIL for 5 ms, in which it schedules 20,000 callbacks or more "

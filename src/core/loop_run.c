@@ -20,6 +20,7 @@
 
 #include <math.h>
 #include <poll.h>
+#include <sched.h>
 #ifdef __linux__
 #  include <sys/prctl.h>
 #endif
@@ -159,6 +160,8 @@ spin(FLLoop *loop)
     int64_t end = fl_clock_ns() + loop->spin.limit;
     /* a clock may stand still: one that a test has put in the place of time */
     int64_t polls = loop->spin.limit / FL_SPIN_POLL_NS;
+    /* whom we wait for may wait for this processor: a thread of the executor */
+    sched_yield();
     do {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
     } while (loop->released != NULL
