@@ -89,7 +89,9 @@ typedef struct FLLoop {
     uint32_t turns;         /* since the clock was read */
     uint32_t turns_allowed; /* until it is read again */
     uint32_t polled_turns;  /* since the last poll */
-    int64_t looked_at;      /* when the clock was read, ns */
+    size_t received;   /* bytes: in this poll, since what is ready has run */
+    bool caught_up;    /* in this poll, see fl_loop_catch_up() */
+    int64_t looked_at; /* when the clock was read, ns */
     int64_t polled_at;
     int64_t gil_dropped_at;
     struct fl_spin spin;
@@ -208,6 +210,16 @@ int fl_loop_run(FLLoop *loop, PyObject *before_sleep);
 /* Take back the GIL if the poll gave it up: first line of every libuv callback
    that touches a Python object. */
 void fl_loop_take_gil(FLLoop *loop);
+
+/* Between two streams of a poll, GIL held: run what is ready, and send what that writes,
+   as a turn does.  May end the run, which others of the poll are to ask then. */
+void fl_loop_catch_up(FLLoop *loop);
+static inline bool
+fl_loop_has_ended(const FLLoop *loop)
+{
+    return FL_UNLIKELY(loop->caught_up)
+           && (loop->stopping || loop->fatal != NULL);
+}
 
 /* Keep the exception that is set, a fatal one, until the poll ends, and end the
    poll.  For libuv callbacks, which have nobody to return to. */

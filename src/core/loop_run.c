@@ -202,9 +202,9 @@ poll_briefly(FLLoop *loop, bool release_gil)
 static bool
 has_work(const FLLoop *loop)
 {
-    return fl_ring_count(&loop->ready) != 0 || loop->stopping
-           || !fl_list_empty(&loop->flushes) || loop->fatal != NULL
-           || uv_backend_timeout(&loop->uv) == 0;
+    return loop->caught_up || fl_ring_count(&loop->ready) != 0
+           || loop->stopping || !fl_list_empty(&loop->flushes)
+           || loop->fatal != NULL || uv_backend_timeout(&loop->uv) == 0;
 }
 
 /* ppoll() that ends when it is to.  The kernel may let a thread sleep for longer, usually
@@ -289,6 +289,8 @@ poll_io(FLLoop *loop, bool block, int64_t *now)
         block = false; /* look again first */
         *now = fl_clock_ns();
     }
+    loop->received = 0;
+    loop->caught_up = false;
     if (block) {
         sleep_until_something(loop, *now);
         *now = fl_clock_ns();
@@ -459,23 +461,45 @@ run_flushes(FLLoop *loop)
     return raise_fatal(loop);
 }
 
+static inline int
+run_and_flush(FLLoop *loop)
+{
+    if (FL_LIKELY(run_ready(loop) == 0)) {
+        return run_flushes(loop);
+    }
+    /* written data leaves also when the run ends here */
+    PyObject *exc = fl_err_take();
+    if (fl_current_publish(loop, NULL) < 0 || run_flushes(loop) < 0) {
+        PyErr_Clear();
+    }
+    fl_err_give(exc);
+    return -1;
+}
+
+void
+fl_loop_catch_up(FLLoop *loop)
+{
+    loop->received = 0;
+    if (!loop->running || loop->stopping || loop->fatal != NULL) {
+        return;
+    }
+    loop->caught_up = true;
+    if (FL_UNLIKELY(run_and_flush(loop) < 0)) {
+        fl_loop_set_fatal(loop);
+    }
+}
+
 static int
 turn(FLLoop *loop)
 {
     if (look_outside(loop) < 0) {
         return -1;
     }
-    int status = run_ready(loop);
-    if (FL_UNLIKELY(status < 0)) {
-        /* written data leaves also when the run ends here */
-        PyObject *exc = fl_err_take();
-        if (fl_current_publish(loop, NULL) < 0 || run_flushes(loop) < 0) {
-            PyErr_Clear();
-        }
-        fl_err_give(exc);
-        return -1;
+    if (fl_loop_has_ended(loop)) {
+        return run_flushes(
+            loop); /* what has come up since is for the next run */
     }
-    return run_flushes(loop);
+    return run_and_flush(loop);
 }
 
 int

@@ -110,8 +110,8 @@ struct queued {
 size_t
 fl_transport_unsent(const FLTransport *t)
 {
-    if (t->phase == FL_TRANSPORT_NEW || t->phase == FL_TRANSPORT_CLOSED) {
-        return 0;
+    if (t->phase == FL_TRANSPORT_NEW || t->lost) {
+        return 0; /* what libuv still holds then will not be sent */
     }
     return t->pending.bytes + t->uv.stream.write_queue_size;
 }
