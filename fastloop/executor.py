@@ -26,8 +26,8 @@ _Ts = TypeVarTuple("_Ts")
 class ExecutorMixin(_Base):
     """Part of Loop."""
 
-    _default_executor: concurrent.futures.Executor | None = None
-    _executor_shutdown_called = False
+    _default_executor: concurrent.futures.Executor | None
+    _executor_shutdown_called: bool
 
     def run_in_executor(
         self,

@@ -41,11 +41,11 @@ def _context_of(context: Context) -> Any:
 class ExceptionHandlerMixin(_Base):
     """Part of Loop."""
 
-    _exception_handler: Handler | None = None
+    _exception_handler: Handler | None
 
     def get_exception_handler(self) -> Handler | None:
         """Return the handler that was set, or None."""
-        return self._exception_handler
+        return getattr(self, "_exception_handler", None)  # unset: not initialised
 
     def set_exception_handler(self, handler: Handler | None) -> None:
         """Let ``handler(loop, context)`` take what nobody waits for; None: log it.
@@ -79,7 +79,7 @@ class ExceptionHandlerMixin(_Base):
         The keys are those of ``asyncio.loop.call_exception_handler``.  A handler
         that fails is reported itself; KeyboardInterrupt and SystemExit pass.
         """
-        handler = self._exception_handler
+        handler = getattr(self, "_exception_handler", None)
         if handler is None:
             self._handle_by_default(context, "Exception in default exception handler")
             return

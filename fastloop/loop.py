@@ -72,13 +72,35 @@ class Loop(
     lists what differs.
     """
 
+    # CPython calls methods of C faster while the instance has no __dict__
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_outer_origin_depth",
+        "_pidfds",
+        "_signal_handlers",
+        "_tracking_origins",
+        "_wakeup",
+        "_wakeup_pair",
+    )
+
     def __init__(self) -> None:
         spin = _spin_of_environment()  # before there is a loop that has to be closed
-        super().__init__()
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._asyncgens_shutdown_called = False
-        self._tracking_origins = False
+        self._default_executor = None
+        self._exception_handler = None
+        self._executor_shutdown_called = False
         self._outer_origin_depth = 0
+        self._pidfds = None
+        self._signal_handlers = None
+        self._tracking_origins = False
+        self._wakeup = None
+        self._wakeup_pair = None
+        super().__init__()
         if asyncio.coroutines._is_debug_mode():  # type: ignore[attr-defined]
             self.set_debug(True)
         if spin is not None:
@@ -228,3 +250,6 @@ class Loop(
         finally:  # a warning may be an error
             if not self.is_running():
                 self.close()
+
+
+_core.own_methods(Loop)

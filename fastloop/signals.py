@@ -91,9 +91,9 @@ def _check_signal(sig: int) -> None:
 class SignalsMixin(_Base):
     """Part of Loop."""
 
-    _signal_handlers: dict[int, Handle] | None = None
-    _wakeup_pair: tuple[socket.socket, socket.socket] | None = None
-    _wakeup: _WakeupFd | None = None  # None: not installed
+    _signal_handlers: dict[int, Handle] | None
+    _wakeup_pair: tuple[socket.socket, socket.socket] | None
+    _wakeup: _WakeupFd | None  # None: not installed
 
     # --- the wakeup descriptor -----------------------------------------------------
 

@@ -262,7 +262,7 @@ class SubprocessMixin(_Base):
     """Part of Loop."""
 
     # pidfds of running processes; their callbacks hold the transports
-    _pidfds: set[int] | None = None
+    _pidfds: set[int] | None
 
     async def subprocess_shell(
         self,

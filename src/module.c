@@ -1,4 +1,5 @@
 /* fastloop._core: creates the types in the order of the layers. */
+#include "base/methods.h"
 #include "core/coroutine_kind.h"
 #include "core/future.h"
 #include "core/handle.h"
@@ -73,6 +74,22 @@ set_metaclass(PyObject *module, PyObject *metaclass)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(
+    own_methods_doc,
+    "own_methods(cls, /)\n--\n\n"
+    "Give a new class descriptors of its own for the methods that it\n"
+    "inherits from types of C: CPython calls them faster.");
+
+static PyObject *
+own_methods(PyObject *Py_UNUSED(module), PyObject *cls)
+{
+    if (!PyType_Check(cls)) {
+        PyErr_SetString(PyExc_TypeError, "a class was expected");
+        return NULL;
+    }
+    return fl_own_methods((PyTypeObject *)cls) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 PyDoc_STRVAR(libuv_version_doc,
              "libuv_version()\n--\n\n"
              "Return the version of the libuv in use, as a str.");
@@ -137,6 +154,7 @@ static PyMethodDef module_methods[] = {
      METH_FASTCALL, discard_awaited_by_doc},
 #endif
     {"set_metaclass", set_metaclass, METH_O, set_metaclass_doc},
+    {"own_methods", own_methods, METH_O, own_methods_doc},
     {"libuv_version", libuv_version, METH_NOARGS, libuv_version_doc},
     {NULL, NULL, 0, NULL},
 };

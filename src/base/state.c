@@ -1,5 +1,7 @@
 #include "base/state.h"
 
+#include "base/methods.h"
+
 FL_BORROWED fl_state *
 fl_state_of_type(PyTypeObject *type)
 {
@@ -79,7 +81,10 @@ fl_state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec,
 {
     FL_ASSERT(*slot == NULL);
     *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, base);
-    return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
+    if (*slot == NULL || fl_own_methods(*slot) < 0) {
+        return -1;
+    }
+    return PyModule_AddType(module, *slot);
 }
 
 int

@@ -1,0 +1,50 @@
+#include "base/methods.h"
+
+static int
+own_method(PyTypeObject *type, PyObject *name, PyObject *inherited)
+{
+    PyObject *found = PyObject_GetAttr((PyObject *)type, name);
+    if (found == NULL) {
+        return -1;
+    }
+    bool overridden = found != inherited;
+    Py_DECREF(found);
+    if (overridden) {
+        return 0;
+    }
+    PyObject *own =
+        PyDescr_NewMethod(type, ((PyMethodDescrObject *)inherited)->d_method);
+    /* its attributes cannot be set if it is immutable */
+    int status = own == NULL ? -1 : PyDict_SetItem(type->tp_dict, name, own);
+    Py_XDECREF(own);
+    return status;
+}
+
+static int
+own_methods_of(PyTypeObject *type, const PyTypeObject *base)
+{
+    PyObject *name, *attribute;
+    Py_ssize_t i = 0;
+    while (PyDict_Next(base->tp_dict, &i, &name, &attribute)) {
+        if (Py_IS_TYPE(attribute, &PyMethodDescr_Type)
+            && own_method(type, name, attribute) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+fl_own_methods(PyTypeObject *type)
+{
+    PyObject *mro = type->tp_mro;
+    for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(mro); i++) {
+        const PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
+        if (base->tp_flags & Py_TPFLAGS_HEAPTYPE
+            && own_methods_of(type, base) < 0) {
+            return -1;
+        }
+    }
+    PyType_Modified(type);
+    return 0;
+}

@@ -1,0 +1,15 @@
+/* Inherited methods made a type's own.
+
+   CPython calls a C method straight from its bytecode only where the object is of the
+   very type that the method's descriptor was made for.  An inherited method takes the
+   long way: half as many instructions more for Task.done(). */
+#ifndef FL_BASE_METHODS_H
+#define FL_BASE_METHODS_H
+
+#include "base/compat.h"
+
+/* Give the type, which nobody uses yet, descriptors of its own for what it inherits from
+   types made in C, but for those of Python.  0, or -1 with an exception. */
+int fl_own_methods(PyTypeObject *type);
+
+#endif
