@@ -8,8 +8,8 @@
 
 #include "base/compat.h"
 
-/* Give the type, which nobody uses yet, descriptors of its own for what it inherits from
-   types made in C, but for those of Python.  0, or -1 with an exception. */
+/* Give a type that nobody uses yet descriptors of its own for the C methods of its bases,
+   but for those of Python's own types.  0, or -1 with an exception. */
 int fl_own_methods(PyTypeObject *type);
 
 #endif
