@@ -23,15 +23,21 @@ own_method(PyTypeObject *type, PyObject *name, PyObject *inherited)
 static int
 own_methods_of(PyTypeObject *type, const PyTypeObject *base)
 {
+    /* a metaclass may run code that changes the base */
+    PyObject *attributes = PyDict_Copy(base->tp_dict);
+    if (attributes == NULL) {
+        return -1;
+    }
     PyObject *name, *attribute;
     Py_ssize_t i = 0;
-    while (PyDict_Next(base->tp_dict, &i, &name, &attribute)) {
-        if (Py_IS_TYPE(attribute, &PyMethodDescr_Type)
-            && own_method(type, name, attribute) < 0) {
-            return -1;
+    int status = 0;
+    while (status == 0 && PyDict_Next(attributes, &i, &name, &attribute)) {
+        if (Py_IS_TYPE(attribute, &PyMethodDescr_Type)) {
+            status = own_method(type, name, attribute);
         }
     }
-    return 0;
+    Py_DECREF(attributes);
+    return status;
 }
 
 int
