@@ -20,8 +20,8 @@
 
 #include <sys/socket.h>
 
-/* Written data of less than this is collected until the turn ends: the reader gets to
-   work earlier, and much in one call costs more than in two. */
+/* Written data of less than this is collected until the turn ends.  Not more of it: the
+   reader would get to work later, and one call with much costs more than two with half. */
 #define FL_WRITE_COLLECT (64 * 1024)
 #define FL_CHUNKS_INLINE 2
 
