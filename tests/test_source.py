@@ -33,7 +33,7 @@ MAX_HEADER_LINES = 120
 # Headers whose struct a whole layer works on, and the lines that each may have.
 DATA_MODEL_HEADERS = {
     "base/state.h": 300,  # all of the module's state, a line for each member
-    "core/loop.h": 240,  # the loop
+    "core/loop.h": 220,  # the loop
     "core/future.h": 170,  # futures, and the part of tasks that is a future
     "io/transport.h": 195,  # transports: reading, writing and their life share it
     "io/tls.h": 130,  # a TLS connection, which all of tls_*.c work on
