@@ -152,6 +152,13 @@ gil_is_due(FLLoop *loop, int64_t now)
            && held >= GIL_INTERVALS * switch_interval();
 }
 
+static inline bool
+is_looking(const FLLoop *loop)
+{
+    return loop->released != NULL
+           && fl_wakeup_state(&loop->wakeup) == FL_LOOKING;
+}
+
 /* Poll until something has come, for a short time and without the GIL; then say whether to
    sleep.  All callbacks of libuv take the GIL back. */
 static bool
@@ -160,13 +167,14 @@ spin(FLLoop *loop)
     int64_t end = fl_clock_ns() + loop->spin.limit;
     /* a clock may stand still: one that a test has put in the place of time */
     int64_t polls = loop->spin.limit / FL_SPIN_POLL_NS;
-    /* whom we wait for may wait for this processor: a thread of the executor */
-    sched_yield();
-    do {
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    if (is_looking(loop)) {
+        /* whom we wait for may wait for this processor: a thread of the executor */
+        sched_yield();
+    }
+    while (is_looking(loop) && --polls > 0 && fl_clock_ns() < end) {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
-    } while (loop->released != NULL
-             && fl_wakeup_state(&loop->wakeup) == FL_LOOKING && --polls > 0
-             && fl_clock_ns() < end);
+    }
     bool sleep =
         loop->released != NULL && fl_wakeup_fall_asleep(&loop->wakeup);
     fl_spin_ended(&loop->spin, !sleep);
