@@ -50,6 +50,26 @@ def test_what_is_overridden_stays_so() -> None:
     assert fastloop.Loop.set_debug.__code__.co_filename.endswith("loop.py")
 
 
+def test_a_metaclass_may_change_the_base() -> None:
+    class Base(fastloop.Future[Any]):
+        pass
+
+    class Meta(type(Base)):  # type: ignore[misc]
+        def __getattribute__(cls, name: str) -> Any:
+            for each in own(Base):
+                delattr(Base, each)
+            return super().__getattribute__(name)
+
+    class Derived(Base, metaclass=Meta):
+        pass
+
+    _core.own_methods(Base)
+    assert "done" in own(Base)
+    _core.own_methods(Derived)
+    assert own(Base) == []
+    assert Derived.done.__objclass__ is Derived
+
+
 def test_own_methods_of_what_is_no_class() -> None:
     with pytest.raises(TypeError, match="a class was expected"):
         _core.own_methods(1)  # type: ignore[arg-type]
