@@ -25,13 +25,14 @@ METHOD = """
 ## How it is measured
 
 - All subjects are measured in one run, interleaved: a round of a workload has eight
-  short turns of all of them (16 or 24 of a few that vary much; one where there are very
-  many tasks or connections, and four rounds of it where two of others are asked for),
-  each of which begins with another one.  All processes of a round are started first,
-  and stand still but for the one that is measured: servers are stopped, the others wait
-  to be asked.  So the machine, which changes within seconds, is the same for all.  A
-  value is the median of the turns, a ratio the median of the ratios within each turn.
-  Ratios are to uvloop; more is better, also where bytes are counted.
+  short turns of all of them (16 of a server, 24 or 48 of a few that vary much; one
+  where there are very many tasks or connections, and four rounds of it where two of
+  others are asked for), each of which begins with another one.  All processes of a
+  round are started first, and stand still but for the one that is measured: servers
+  are stopped, the others wait to be asked.  So the machine, which changes within
+  seconds, is the same for all.  A value is the median of the turns, a ratio the median
+  of the ratios within each turn.  Ratios are to uvloop; more is better, also where
+  bytes are counted.
 - Each process is fresh, and pinned to one core.  Its clients run on another one; they
   are one C program (`benchmarks/load.c`) that does little more than its system calls.
   `busy` in the JSON is the part of the time that a server was running: where it is near

@@ -84,6 +84,7 @@ class Served(Workload):
     server that the C program of that name is; "tls" is a program of its own.
     """
 
+    often: int = 2
     load: tuple[str, ...] = ()
     connections: int = 50
     message: int = 1024  # bytes

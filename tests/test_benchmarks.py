@@ -305,7 +305,7 @@ def test_turns_are_interleaved(monkeypatch: pytest.MonkeyPatch, turns: int) -> N
     monkeypatch.setattr(runner, "ready", ready)
     monkeypatch.setattr(workload, "TURNS", turns)
     subjects = ["asyncio", "uvloop", "fastloop"]
-    plan = runner.Plan([find("tcp_64_1")], subjects, rounds=2)
+    plan = runner.Plan([find("ping_pong")], subjects, rounds=2)
     results = runner.run(plan, lambda _: None)
     started, ended = [f"+{s}" for s in subjects], [f"-{s}" for s in subjects[::-1]]
     first = ["asyncio", "uvloop", "fastloop"]
@@ -313,7 +313,7 @@ def test_turns_are_interleaved(monkeypatch: pytest.MonkeyPatch, turns: int) -> N
     third = ["fastloop", "asyncio", "uvloop"]
     rounds = [first, second] if turns == 1 else [first + second, second + third]
     assert said == [s for each in rounds for s in (*started, *each, *ended)]
-    assert [len(measured) for measured in results["tcp_64_1"].values()] == 3 * [
+    assert [len(measured) for measured in results["ping_pong"].values()] == 3 * [
         2 * turns
     ]
     assert plan.count() == 6 * turns

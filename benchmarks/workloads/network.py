@@ -224,7 +224,7 @@ network(
     "TCP echo, BufferedProtocol, 1 KiB",
     **of(protocol, BufferedEcho),
     floor="tcp",
-    often=2,
+    often=3,
 )
 network(
     "streams_1k_50",
@@ -269,7 +269,7 @@ network(
     "TLS echo, 1 KiB",
     **of(tls_protocol, Echo),
     **TLS,
-    often=2,
+    often=3,
     headline=True,
 )
 network(
@@ -286,9 +286,9 @@ network(
     **of(tls_stream, echo_chunks),
     **TLS,
     message=100 * KIB,
-    often=2,
+    often=3,
 )
-BULK: dict[str, Any] = {"connections": 1, "message": 0, "unit": "B/s"}
+BULK: dict[str, Any] = {"connections": 1, "message": 0, "unit": "B/s", "often": 6}
 network(
     "bulk_send",
     "protocol that sends without end",
