@@ -138,19 +138,11 @@ async def aiohttp_client(loop: Loop, n: int, port: str) -> None:
         await asyncio.gather(*[get() for _ in range(AT_ONCE)])
 
 
-@timed(
-    FAMILY,
-    "asyncpg, SELECT 1",
-    needs=("asyncpg",),
-    peer="postgres",
-    each=AT_ONCE,
-    own_clock=True,
-    often=3,
-)
-async def asyncpg_select(loop: Loop, n: int, dsn: str) -> float:
+async def selects(connections: int, n: int, dsn: str) -> float:
+    """Seconds that n queries on each of the connections take."""
     import asyncpg
 
-    pool = [await asyncpg.connect(dsn) for _ in range(AT_ONCE)]
+    pool = [await asyncpg.connect(dsn) for _ in range(connections)]
 
     async def ask(connection: Any, times: int) -> None:
         for _ in range(times):
@@ -164,3 +156,21 @@ async def asyncpg_select(loop: Loop, n: int, dsn: str) -> float:
     for connection in pool:
         await connection.close()
     return took
+
+
+ASYNCPG: dict[str, Any] = {
+    "needs": ("asyncpg",),
+    "peer": "postgres",
+    "own_clock": True,
+    "often": 3,
+}
+
+
+@timed(FAMILY, "asyncpg, SELECT 1", each=AT_ONCE, **ASYNCPG)
+async def asyncpg_select(loop: Loop, n: int, dsn: str) -> float:
+    return await selects(AT_ONCE, n, dsn)
+
+
+@timed(FAMILY, "asyncpg, SELECT 1, one connection", **ASYNCPG)
+async def asyncpg_one(loop: Loop, n: int, dsn: str) -> float:
+    return await selects(1, n, dsn)
