@@ -43,14 +43,16 @@ own_methods_of(PyTypeObject *type, const PyTypeObject *base)
 int
 fl_own_methods(PyTypeObject *type)
 {
-    PyObject *mro = type->tp_mro;
-    for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(mro); i++) {
+    /* a metaclass may set __bases__ */
+    PyObject *mro = Py_NewRef(type->tp_mro);
+    int status = 0;
+    for (Py_ssize_t i = 1; status == 0 && i < PyTuple_GET_SIZE(mro); i++) {
         const PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
-        if (base->tp_flags & Py_TPFLAGS_HEAPTYPE
-            && own_methods_of(type, base) < 0) {
-            return -1;
+        if (base->tp_flags & Py_TPFLAGS_HEAPTYPE) {
+            status = own_methods_of(type, base);
         }
     }
-    PyType_Modified(type);
-    return 0;
+    Py_DECREF(mro);
+    PyType_Modified(type); /* also where only some were taken over */
+    return status;
 }

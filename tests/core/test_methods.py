@@ -70,6 +70,42 @@ def test_a_metaclass_may_change_the_base() -> None:
     assert Derived.done.__objclass__ is Derived
 
 
+def test_a_metaclass_may_change_the_bases() -> None:
+    class One(fastloop.Future[Any]):
+        pass
+
+    class Two(fastloop.Future[Any]):
+        pass
+
+    class Meta(type(One)):  # type: ignore[misc]
+        def __getattribute__(cls, name: str) -> Any:
+            bases = super().__getattribute__("__bases__")
+            cls.__bases__ = (Two,) if bases == (One,) else (One,)
+            return super().__getattribute__(name)
+
+    class Derived(One, metaclass=Meta):
+        pass
+
+    _core.own_methods(Derived)
+    assert "done" in type.__getattribute__(Derived, "__dict__")
+
+
+def test_a_metaclass_that_fails() -> None:
+    class Meta(type(fastloop.Future)):  # type: ignore[misc]
+        def __getattribute__(cls, name: str) -> Any:
+            if name == "result":
+                raise KeyError(name)
+            return super().__getattribute__(name)
+
+    class Derived(fastloop.Future[Any], metaclass=Meta):
+        pass
+
+    with pytest.raises(KeyError, match="result"):
+        _core.own_methods(Derived)
+    assert "result" not in own(Derived)
+    assert Derived.done.__objclass__ in (Derived, fastloop.Future)
+
+
 def test_own_methods_of_what_is_no_class() -> None:
     with pytest.raises(TypeError, match="a class was expected"):
         _core.own_methods(1)  # type: ignore[arg-type]
