@@ -45,7 +45,7 @@ def arguments(argv: list[str], prog: str) -> argparse.Namespace:
         "--seconds",
         type=float,
         metavar="S",
-        help="for a measurement: 0.4; twice that for eight turns of a round",
+        help="for a measurement: 0.4; a round of many turns takes a few times that",
     )
     add("--quick", action="store_true", help="one short round: does it work?")
     add("--list", action="store_true", help="say what there is; measure nothing")
@@ -125,7 +125,10 @@ def list_workloads(workloads: list[Workload]) -> None:
 
 
 class Screen:
-    """Progress, a line for each workload in a terminal or not."""
+    """Progress, a line for each workload in a terminal or not.
+
+    A number for each subject and round: the median of its turns.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -140,9 +143,9 @@ class Screen:
                 f"\n[{progress.number}/{self.total}{left}] {self.workload.title}:",
                 end="",
             )
-        result = progress.result
-        text = report.number(result.value, progress.workload.unit)
-        if result.failed:
+        summed_up = results.summary(progress.turns)
+        text = report.number(summed_up.get("median"), progress.workload.unit)
+        if "failed" in summed_up:
             text = "FAILED"
         print(f"  {progress.subject} {text}", end="", flush=True)
 

@@ -17,7 +17,6 @@ import inspect
 import json
 import os
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +26,6 @@ from .subjects import FLOOR, prepare
 from .workload import Loop, Served, Timed, Weighed, Workload
 from .workloads import find
 
-BATCHES = 5  # in the seconds of a measurement; one if each has to be set up
 SHORTEST = 0.002  # seconds that a batch takes: less cannot be timed
 
 
@@ -71,14 +69,13 @@ class Meter:
         self, workload: Timed, loop: Loop | None, seconds: float, *extra: Any
     ) -> None:
         self.workload = workload
-        self.seconds = seconds
         self.batch = functools.partial(batch, workload, loop)
         self.extra = extra
         self.first: float | None = None
         began = time.perf_counter()
         took = self.batch(1, *extra)  # import, compile, warm up
         self.n = 1
-        if workload.rounds == 1 and time.perf_counter() - began > 4 * seconds:
+        if workload.size is not None and time.perf_counter() - began > 4 * seconds:
             # it takes long, however little is measured: this has to do
             self.first = workload.each / took
             return
@@ -86,20 +83,14 @@ class Meter:
         while took < SHORTEST:
             self.n *= max(2, min(100, int(2 * SHORTEST / max(took, 1e-6))))
             took = self.batch(self.n, *extra)
-        batches = 1 if workload.own_clock else BATCHES
-        self.n = max(1, int(self.n * seconds / batches / took))
+        self.n = max(1, int(self.n * seconds / took))
 
     def __call__(self) -> float:
-        """Operations per second: the median of some batches."""
+        """Operations per second."""
         if self.first is not None:
             first, self.first = self.first, None
             return first
-        rates: list[float] = []
-        end = time.perf_counter() + self.seconds
-        while not rates or time.perf_counter() < end:
-            took = self.batch(self.n, *self.extra)
-            rates.append(self.n * self.workload.each / took)
-        return statistics.median(rates)
+        return self.n * self.workload.each / self.batch(self.n, *self.extra)
 
 
 # --- kinds of workloads ---------------------------------------------------------------

@@ -1,12 +1,15 @@
 /* The load of the network benchmarks: clients on one thread.
 
-   load [OPTION] HOST PORT CONNECTIONS SIZE SECONDS
+   load [OPTION] HOST PORT CONNECTIONS SIZE
 
    Each connection sends a message of SIZE bytes, waits until the answer is there, and
-   sends again.  HOST is an IPv4 address, or the path of a Unix socket.  Prints two lines:
-   "running" when all connections are open and warm, and then the answers per second, the
-   median and the 99th percentile of their latency in microseconds.  The answer is as
-   long as the message, unless an option says otherwise:
+   sends again.  HOST is an IPv4 address, or the path of a Unix socket.  Prints "running"
+   when all connections are open and warm.  Then each line of the input is a number of
+   seconds: for so long it measures, and prints the answers per second, the median and
+   the 99th percentile of their latency in microseconds (of all measurements so far), and
+   the part of the time that the server was running (0 without --server).  In between,
+   all answers have come and nothing is sent.  The answer is as long as the message,
+   unless an option says otherwise:
 
    --udp         datagrams
    --http        GET / over connections kept alive; SIZE is not used
@@ -16,6 +19,7 @@
    --upload      we send, the server throws away: bytes per second
    --hold        open the connections, print "ready", wait for the end of the input
    --tls         beside another option: over TLS (if compiled with -DWITH_TLS)
+   --server PID  beside another option: the server's process
 
    The program does little more than its system calls, so that the server, on another
    core, is what is measured. */
@@ -46,10 +50,13 @@
 typedef void SSL;
 #endif
 
-#define PATIENCE INT64_C(5000000000) /* nanoseconds, for the first answer */
+#define PATIENCE INT64_C(5000000000) /* nanoseconds, for answers */
+#define QUIET 20 /* milliseconds without a datagram: those awaited are lost */
 #define MAX_HEAD 16384
 #define BULK     (256 * 1024)
-#define STEPS    64 /* the buckets of the histogram for each power of two */
+#define WARM     0.1  /* seconds, before the first measurement */
+#define FORMER   1000 /* connections at most, before those that are measured */
+#define STEPS    64   /* the buckets of the histogram for each power of two */
 #define BUCKETS  (64 * STEPS)
 
 enum kind { ECHO, UDP, HTTP, WEBSOCKET, TURNOVER, DOWNLOAD, UPLOAD, HOLD };
@@ -74,7 +81,12 @@ static char *message, *scratch;
 static size_t size;       /* of a message */
 static size_t reply_size; /* of an answer */
 static uint64_t done;     /* answers; bytes for DOWNLOAD and UPLOAD */
+static int awaited;       /* connections whose answer is under way */
+static bool stopping;     /* what is answered does not ask again */
+static bool counting;     /* latencies: not while warming up */
 static uint64_t latency[BUCKETS];
+static clockid_t server_clock;
+static bool has_server_clock;
 static int epfd, bulk_fd;
 
 static void
@@ -85,11 +97,17 @@ die(const char *what)
 }
 
 static int64_t
+clock_ns(clockid_t clock)
+{
+    struct timespec t = {0};
+    clock_gettime(clock, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static int64_t
 now_ns(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+    return clock_ns(CLOCK_MONOTONIC);
 }
 
 /* --- latency: a histogram with steps of less than 2% ------------------------ */
@@ -241,15 +259,16 @@ put(struct connection *c, const char *data, size_t length)
     return send(c->fd, data, length, MSG_NOSIGNAL);
 }
 
+/* With MSG_TRUNC, TCP throws away what it need not copy. */
 static ssize_t
-take(struct connection *c, char *data, size_t length)
+take(struct connection *c, char *data, size_t length, int flags)
 {
 #ifdef WITH_TLS
     if (c->ssl != NULL) {
         return tls_take(c, data, length);
     }
 #endif
-    return recv(c->fd, data, length, 0);
+    return recv(c->fd, data, length, flags);
 }
 
 static int
@@ -297,7 +316,7 @@ ask(struct connection *c, const char *request, char head[MAX_HEAD + 1])
         die("send");
     }
     do {
-        ssize_t more = take(c, head + n, MAX_HEAD - n);
+        ssize_t more = take(c, head + n, MAX_HEAD - n, 0);
         if (more <= 0) {
             die("the head of an answer");
         }
@@ -398,6 +417,10 @@ push(struct connection *c)
 static void
 begin(struct connection *c)
 {
+    if (stopping) {
+        return;
+    }
+    awaited++;
     c->sent = c->received = 0;
     c->began = now_ns();
     push(c);
@@ -430,23 +453,36 @@ start(struct connection *c, bool with_tls)
 static void
 count(struct connection *c)
 {
-    latency[bucket_of((uint64_t)(now_ns() - c->began))]++;
+    if (counting) {
+        latency[bucket_of((uint64_t)(now_ns() - c->began))]++;
+    }
     done++;
+    awaited--;
+}
+
+/* The next message, if there is to be one; of TURNOVER on a new connection. */
+static void
+ask_anew(struct connection *c)
+{
+    if (c->fd < 0 && !stopping) {
+        start(c, false);
+    }
+    begin(c);
 }
 
 static void
 pull(struct connection *c)
 {
     for (;;) {
-        ssize_t n = take(c, scratch, reply_size);
+        ssize_t n = take(c, scratch, reply_size, MSG_TRUNC);
         if (n < 0 && errno == EAGAIN) {
             return;
         }
         if (kind == TURNOVER && n == 0 && c->received == size) {
             close(c->fd);
+            c->fd = -1;
             count(c);
-            start(c, false);
-            begin(c);
+            ask_anew(c);
             return;
         }
         if (n <= 0) {
@@ -516,20 +552,82 @@ handle(struct connection *c, uint32_t events)
     }
 }
 
-static void
-run(struct connection *all, int connections, int64_t end)
+/* Wait for events, and do what they ask for. */
+static int
+handle_some(int timeout_ms)
 {
     struct epoll_event events[256];
-    /* a machine that is busy with other things may need longer for the first one */
-    while (now_ns() < end || (done == 0 && now_ns() < end + PATIENCE)) {
-        int n = epoll_wait(epfd, events, 256, 100);
-        for (int i = 0; i < n; i++) {
-            handle(events[i].data.ptr, events[i].events);
-        }
+    int n = epoll_wait(epfd, events, 256, timeout_ms);
+    for (int i = 0; i < n; i++) {
+        handle(events[i].data.ptr, events[i].events);
+    }
+    return n;
+}
+
+/* Until `end`, and until there have been so many answers: a machine that is busy with
+   other things may need longer for them. */
+static void
+run(struct connection *all, int connections, int64_t end, uint64_t least)
+{
+    while (now_ns() < end || (done < least && now_ns() < end + PATIENCE)) {
+        int n = handle_some(100);
         for (int i = 0; n == 0 && kind == UDP && i < connections; i++) {
-            begin(&all[i]); /* all is quiet: datagrams were lost */
+            awaited--; /* all is quiet: datagrams were lost */
+            begin(&all[i]);
         }
     }
+}
+
+static void
+wait_for_answers(void)
+{
+    int64_t end = now_ns() + PATIENCE;
+    stopping = true;
+    while (awaited > 0 && now_ns() < end) {
+        if (handle_some(QUIET) == 0 && kind == UDP) {
+            break;
+        }
+    }
+    awaited = 0;
+    stopping = false;
+}
+
+/* Ask on all connections; as many answers have come before anything is counted. */
+static void
+resume(struct connection *all, int connections, double warming_up)
+{
+    bool bulk = kind == DOWNLOAD || kind == UPLOAD;
+    for (int i = 0; i < connections && !bulk; i++) {
+        ask_anew(&all[i]);
+    }
+    done = 0;
+    run(all, connections, now_ns() + (int64_t)(warming_up * 1e9),
+        bulk ? 1 : (uint64_t)connections);
+    done = 0;
+}
+
+/* How long the server has been running, all its threads together. */
+static int64_t
+server_ns(void)
+{
+    return has_server_clock ? clock_ns(server_clock) : 0;
+}
+
+static void
+measure(struct connection *all, int connections, double seconds)
+{
+    resume(all, connections, seconds * 0.1);
+    counting = true;
+    int64_t began = now_ns(), used = server_ns();
+    run(all, connections, began + (int64_t)(seconds * 1e9), 1);
+    double took = (double)(now_ns() - began);
+    double busy = (double)(server_ns() - used) / took;
+    double rate = (double)done / (took / 1e9);
+    counting = false;
+    wait_for_answers();
+    printf("%.1f %.1f %.1f %.3f\n", rate, percentile_us(0.5),
+           percentile_us(0.99), busy);
+    fflush(stdout);
 }
 
 static void
@@ -541,6 +639,40 @@ open_all(struct connection *all, int connections, bool with_tls)
             usleep(20000); /* the server has to accept them */
         }
     }
+}
+
+static void
+close_all(struct connection *all, int connections)
+{
+    for (int i = 0; i < connections; i++) {
+#ifdef WITH_TLS
+        SSL_free(all[i].ssl);
+        free(all[i].unsent);
+        all[i].unsent = NULL;
+#endif
+        close(all[i].fd);
+    }
+}
+
+static void
+use(struct connection *all, int connections, bool with_tls)
+{
+    open_all(all, connections, with_tls);
+    resume(all, connections, WARM);
+    wait_for_answers();
+}
+
+/* Open all connections and use them for a while; but before, others: the server has had
+   clients that have gone.  It makes a difference: malloc() learns to keep large blocks
+   when the first is freed whole, and those that asyncio reads into are so only at the
+   end of a connection. */
+static void
+warm_up(struct connection *all, int connections, bool with_tls)
+{
+    int former = connections < FORMER ? connections : FORMER;
+    use(all, former, with_tls);
+    close_all(all, former);
+    use(all, connections, with_tls);
 }
 
 static bool
@@ -569,7 +701,7 @@ static int
 usage(void)
 {
     fprintf(stderr,
-            "usage: load [OPTION] HOST PORT CONNECTIONS SIZE SECONDS\n");
+            "usage: load [OPTION] HOST PORT CONNECTIONS SIZE <SECONDS\n");
     return 2;
 }
 
@@ -588,17 +720,22 @@ main(int argc, char **argv)
         else if (strcmp(argv[1], "--tls") == 0) {
             with_tls = set_up_tls();
         }
+        else if (strcmp(argv[1], "--server") == 0 && argc > 2) {
+            has_server_clock =
+                clock_getcpuclockid(atoi(argv[2]), &server_clock) == 0;
+            argc--;
+            argv++;
+        }
         else {
             return usage();
         }
     }
-    if (argc != 6) {
+    if (argc != 5) {
         return usage();
     }
     host = argv[1];
     port = argv[2];
     int connections = atoi(argv[3]);
-    double seconds = atof(argv[5]);
     struct connection *all = calloc((size_t)connections, sizeof(*all));
     epfd = epoll_create1(0);
     bulk_fd = memfd_create("bulk", 0);
@@ -608,26 +745,18 @@ main(int argc, char **argv)
     }
     use_all_descriptors();
     make_message(argv[4], with_tls);
-    open_all(all, connections, with_tls);
     if (kind == HOLD) {
+        open_all(all, connections, with_tls);
         puts("ready");
         fflush(stdout);
         return getchar() != EOF;
     }
-    for (int i = 0; i < connections && kind != DOWNLOAD && kind != UPLOAD;
-         i++) {
-        begin(&all[i]);
-    }
-    double warming_up = seconds * 0.1 > 0.02 ? seconds * 0.1 : 0.02;
-    run(all, connections, now_ns() + (int64_t)(warming_up * 1e9));
+    warm_up(all, connections, with_tls);
     puts("running");
     fflush(stdout);
-    done = 0;
-    memset(latency, 0, sizeof(latency));
-    int64_t began = now_ns();
-    run(all, connections, began + (int64_t)(seconds * 1e9));
-    double took = (double)(now_ns() - began) / 1e9;
-    printf("%.1f %.1f %.1f\n", (double)done / took, percentile_us(0.5),
-           percentile_us(0.99));
+    double seconds;
+    while (scanf("%lf", &seconds) == 1) {
+        measure(all, connections, seconds);
+    }
     return 0;
 }

@@ -1,7 +1,7 @@
 """One measurement: a process for the subject, and one for its load.
 
-A process is started once for some measurements of a round, and stands still between
-them: so all subjects can be measured in turns that are short.
+Both are started once for all measurements of a round, and stand still between them: so
+all subjects can be measured in turns that are short.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from .subjects import FLOOR, SUBJECTS
 from .workload import Held, Served, Timed, Workload
 
 SHORT = 0.1  # seconds of a measurement: less is only to see that all works
-SETTLING = 0.01  # seconds in which a server sees that its clients are gone
 
 
 @dataclass
@@ -110,6 +109,13 @@ def first_line(process: subprocess.Popen[str], limit: float = 60) -> str:
     return line.strip()
 
 
+def ask(process: subprocess.Popen[str], line: str = "") -> None:
+    """If it has died, what is read next says so."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        os.write(process.stdin.fileno(), f"{line}\n".encode())
+
+
 def check_alive(process: subprocess.Popen[str]) -> None:
     if process.poll() is not None:
         assert process.stderr is not None
@@ -156,9 +162,7 @@ def timed(
 
         def one() -> Measurement:
             check_alive(process)
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
+            ask(process)
             return Measurement(value=answer(process, workload)["value"])
 
         yield one
@@ -189,48 +193,41 @@ def server(
 
 
 def load_command(
-    workload: Served, address: str, seconds: float, connections: int
+    workload: Served, address: str, connections: int, *options: str
 ) -> list[str]:
     if "--tls" in workload.load and not native.has_tls():
         raise MeasurementError("missing", "the load has no OpenSSL to compile with")
     host, port = (address, "0") if address.startswith("/") else ("127.0.0.1", address)
-    numbers = [str(connections), str(workload.message), str(seconds)]
-    command = [str(native.load()), *workload.load, host, port, *numbers]
-    return pinned(LOAD_CORE, command)
-
-
-def under_load(
-    process: subprocess.Popen[str], address: str, workload: Served, seconds: float
-) -> Measurement:
-    command = load_command(workload, address, seconds, workload.connections)
-    with running(command) as load:
-        first_line(load, workload.limit)
-        used, began = cpu_seconds(process.pid), time.monotonic()
-        words = first_line(load, workload.limit).split()
-        busy = (cpu_seconds(process.pid) - used) / (time.monotonic() - began)
-    rate, p50, p99 = map(float, words)
-    if not rate:
-        raise MeasurementError("failed", "its clients got no answer")
-    if workload.unit == "B/s":
-        return Measurement(value=rate, busy=round(busy, 3))
-    return Measurement(value=rate, p50=p50, p99=p99, busy=round(busy, 3))
+    numbers = [str(connections), str(workload.message)]
+    words = [*options, *workload.load, host, port, *numbers]
+    return pinned(LOAD_CORE, [str(native.load()), *words])
 
 
 @contextlib.contextmanager
 def served(subject: str, workload: Served, seconds: float) -> Iterator[Measure]:
     """The server stands still unless it is measured: others have its core then."""
-    with server(subject, workload, seconds) as (process, address):
+    with contextlib.ExitStack() as stack:
+        process, address = stack.enter_context(server(subject, workload, seconds))
+        options = ["--server", str(process.pid)]
+        command = load_command(workload, address, workload.connections, *options)
+        load = stack.enter_context(running(command, stdin=subprocess.PIPE))
+        first_line(load, workload.limit)
         process.send_signal(signal.SIGSTOP)
 
         def one() -> Measurement:
             check_alive(process)
             process.send_signal(signal.SIGCONT)
             try:
-                result = under_load(process, address, workload, seconds)
-                time.sleep(SETTLING)
-                return result
+                ask(load, f"{seconds}")
+                words = first_line(load, workload.limit).split()
             finally:
                 process.send_signal(signal.SIGSTOP)
+            rate, p50, p99, busy = map(float, words)
+            if not rate:
+                raise MeasurementError("failed", "its clients got no answer")
+            if workload.unit == "B/s":
+                return Measurement(value=rate, busy=busy)
+            return Measurement(value=rate, p50=p50, p99=p99, busy=busy)
 
         yield one
 
@@ -238,8 +235,7 @@ def served(subject: str, workload: Served, seconds: float) -> Iterator[Measure]:
 @contextlib.contextmanager
 def holding(workload: Held, address: str, connections: int) -> Iterator[None]:
     """Connections that are open and idle until the block ends."""
-    command = load_command(workload, address, 0, connections)
-    command.insert(command.index(str(native.load())) + 1, "--hold")
+    command = load_command(workload, address, connections, "--hold")
     with running(command, stdin=subprocess.PIPE) as load:
         first_line(load, workload.limit)
         time.sleep(0.2)
@@ -258,15 +254,6 @@ def held(subject: str, workload: Held, seconds: float) -> Measurement:
         with holding(workload, address, connections):
             after = resident(process.pid)
     return Measurement(value=(after - before) / connections)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of all threads; /proc/PID/stat counts in hundredths, too coarse for a turn."""
-    used = 0
-    for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # it has ended
-            used += int(thread.read_text().split()[0])
-    return used / 1e9
 
 
 def resident(pid: int) -> int:

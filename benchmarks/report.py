@@ -24,19 +24,23 @@ its words are in `benchmarks/report.py`.
 METHOD = """
 ## How it is measured
 
-- All subjects are measured in one run, interleaved: a round of a workload has eight
-  short turns of all of them (16 of a server, 24 or 48 of a few that vary much; one
-  where there are very many tasks or connections, and four rounds of it where two of
-  others are asked for), each of which begins with another one.  All processes of a
-  round are started first, and stand still but for the one that is measured: servers
-  are stopped, the others wait to be asked.  So the machine, which changes within
-  seconds, is the same for all.  A value is the median of the turns, a ratio the median
-  of the ratios within each turn.  Ratios are to uvloop; more is better, also where
-  bytes are counted.
+- All subjects are measured in one run, interleaved: a round of a workload has many
+  turns of 20 ms of all of them (longer ones where there are very many tasks or
+  connections, one where there are a million), each of which begins with another
+  subject.  All processes of a round are started first, and stand still but for those of
+  the one that is measured: servers are stopped, clients and the others wait to be
+  asked, with their connections open and no message under way.  So the machine, which
+  changes by a third within tenths of a second, is the same for all: one program under
+  two names differs by half a percent.  A value is the median of the turns, a ratio the
+  median of the ratios within each turn.  Ratios are to uvloop; more is better, also
+  where bytes are counted.
 - Each process is fresh, and pinned to one core.  Its clients run on another one; they
   are one C program (`benchmarks/load.c`) that does little more than its system calls.
   `busy` in the JSON is the part of the time that a server was running: where it is near
-  1, the clients were not what was measured, or the server polled for them.
+  1, the clients were not what was measured, or the server polled for them.  But on one
+  machine who sends pays for the receiving, too: an echo costs the clients as much as
+  the floor, and where a server comes near that, all differences are smaller than they
+  were with clients that cost nothing.
 - What never waits (callbacks, timers, tasks) is timed by the processor time of its
   process, all threads together; what waits for sockets, sleeps or threads by the clock
   on the wall.  So the latter suffers when other things run on the machine, and the

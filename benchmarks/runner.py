@@ -2,7 +2,7 @@
 
 All rounds of a workload come one after the other, and in a round all subjects, each
 round beginning with another one: what changes on the machine meets all alike.  As it
-changes within a second, a round has several turns, which are short.
+changes within a second, a round has many turns, which are short.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from .peers import PEERS
 from .place import ROOT, environment
 from .workload import Timed, Workload
 
-LONGER = 2  # so much longer than a single turn are several, all together
-
 Results = dict[str, dict[str, list[Measurement]]]  # by workload and subject
 
 
@@ -36,7 +34,7 @@ class Plan:
 
     def count(self) -> int:
         return sum(
-            w.rounds_of(self.rounds) * w.turns * len(self.able(w))
+            w.rounds_of(self.rounds) * w.turns(self.seconds) * len(self.able(w))
             for w in self.workloads
         )
 
@@ -48,12 +46,12 @@ def rotated(subjects: list[str], by: int) -> list[str]:
 
 @dataclass
 class Progress:
-    """What has just been measured."""
+    """A subject's round is over; `number` is that of the measurements so far."""
 
     number: int
     workload: Workload
     subject: str
-    result: Measurement
+    turns: list[Measurement]
 
 
 @dataclass
@@ -92,14 +90,13 @@ def run_round(
     plan: Plan, workload: Workload, subjects: list[str], number: int, peer: str | None
 ) -> Iterator[tuple[str, Measurement]]:
     """Each of the subjects, as often as it has turns."""
-    turns = workload.turns
-    seconds = plan.seconds * (1 if turns == 1 else LONGER * workload.often / turns)
+    seconds = workload.turn or plan.seconds
     with contextlib.ExitStack() as stack:
         measures = {
             subject: stack.enter_context(ready(subject, workload, seconds, peer))
             for subject in subjects
         }
-        for turn in range(turns):
+        for turn in range(workload.turns(plan.seconds)):
             for subject in rotated(subjects, number + turn):
                 yield subject, measures[subject]()
 
@@ -117,13 +114,16 @@ def run(plan: Plan, report: Callable[[Progress], None]) -> Results:
                     peers[workload.peer] = stack.enter_context(PEERS[workload.peer]())
                 peer = peers[workload.peer]
             subjects = plan.able(workload)
+            turns = workload.turns(plan.seconds)
             for each in range(workload.rounds_of(plan.rounds)):
                 if not subjects:
                     break
                 for subject, result in run_round(plan, workload, subjects, each, peer):
                     mine[subject].append(result)
                     number += 1
-                    report(Progress(number, workload, subject, result))
+                    if len(mine[subject]) == turns * (each + 1):
+                        last = mine[subject][-turns:]
+                        report(Progress(number, workload, subject, last))
                 # what could not cannot now
                 subjects = [s for s in subjects if mine[s][-1].value is not None]
     return results

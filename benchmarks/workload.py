@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 Loop = asyncio.AbstractEventLoop
 F = TypeVar("F", bound=Callable[..., Any])
 
-TURNS = 8
+TURN = 0.02  # seconds: the machine changes within tenths of a second
+EACH = 50e-6  # seconds for a connection, so that each has some answers in a turn
+GROWN = 1e-6  # seconds for each of the others, where something grows
+LONGER = 2  # so much longer than a single turn are the many, all together
 LEAST = 4  # rounds of what has but one turn because it is large
-MANY = 1000  # connections: to open more takes longer than to measure
 MOST = 100_000  # tasks or timers: ten processes that have had more take much memory
 
 
@@ -32,18 +34,24 @@ class Workload:
     needs: tuple[str, ...] = ()  # the modules that it imports
     size: int | None = None  # of what grows
     rounds: int | None = None  # at most so many: it takes long, or hardly varies
-    often: int = 1  # so many times the usual turns: it varies much
+    often: int = 1  # so many times the usual turns
     headline: bool = False  # is in the README's picture
     limit: float = 60  # seconds: then something hangs
 
     @property
-    def turns(self) -> int:
+    def turn(self) -> float | None:
+        """The seconds of a turn, of which a round has many; None if it has but one."""
+        return None
+
+    def turns(self, seconds: float) -> int:
         """How often each subject is measured in a round, without a new process."""
-        return 1
+        if self.turn is None:
+            return 1
+        return max(1, round(seconds * LONGER * self.often / self.turn))
 
     def rounds_of(self, wanted: int) -> int:
         """How many rounds to measure if so many are wanted; one is to be quick."""
-        if wanted > 1 and self.turns == 1 and self.size is not None:
+        if wanted > 1 and self.turn is None and self.size is not None:
             return max(wanted, LEAST)
         return min(wanted, self.rounds or wanted)
 
@@ -72,8 +80,9 @@ class Timed(Workload):
     waits: bool = False
 
     @property
-    def turns(self) -> int:
-        return TURNS * self.often if self.size is None or self.size <= MOST else 1
+    def turn(self) -> float | None:
+        size = self.size or 0
+        return max(TURN, size * GROWN) if size <= MOST else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +100,8 @@ class Served(Workload):
     floor: str | None = None
 
     @property
-    def turns(self) -> int:
-        return TURNS * self.often if self.connections <= MANY else 1
+    def turn(self) -> float | None:
+        return max(TURN, self.connections * EACH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +109,8 @@ class Held(Served):
     """The memory of a server for each of many connections that are open and idle."""
 
     @property
-    def turns(self) -> int:
-        return 1
+    def turn(self) -> float | None:
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ SETTINGS = {
     "full_page_writes": "off",
     "synchronous_commit": "off",
     "listen_addresses": "127.0.0.1",
-    "max_connections": "50",
+    "max_connections": "300",
     "shared_buffers": "16MB",
 }
 

@@ -76,11 +76,11 @@ def test_how_many_rounds() -> None:
 
     for name, wanted, rounds in [
         ("tcp_64_1", 2, 2),
-        ("switch_among_100000", 5, 1),
-        ("connections_10000", 1, 1),
-        ("connections_10000", 2, LEAST),
-        ("connections_10000", LEAST + 1, LEAST + 1),
+        ("switch_among_100000", 5, 5),
+        ("connections_10000", 2, 2),
+        ("timer_among_1000000", 1, 1),
         ("timer_among_1000000", 2, LEAST),
+        ("timer_among_1000000", LEAST + 1, LEAST + 1),
         ("idle_tcp", 5, 1),
         ("parked_task", 5, 1),
     ]:
@@ -88,10 +88,34 @@ def test_how_many_rounds() -> None:
 
 
 @pytest.mark.usefixtures("from_root")
+def test_how_many_turns() -> None:
+    """They are short where they can be, and last as long together."""
+    from benchmarks.workload import LONGER, TURN
+    from benchmarks.workloads import find
+
+    for name, turn in [
+        ("call_soon", TURN),
+        ("tcp_1k_50", TURN),
+        ("connections_10000", 0.5),
+        ("switch_among_100000", 0.1),
+    ]:
+        workload = find(name)
+        assert workload.turn == pytest.approx(turn), name
+        in_all = 5 * LONGER * workload.often
+        assert workload.turns(5) * turn == pytest.approx(in_all), name
+        assert workload.turns(0.001) == 1, name
+    for name in ("timer_among_1000000", "idle_tcp", "parked_task"):
+        assert find(name).turn is None, name
+        assert find(name).turns(5) == 1, name
+
+
+@pytest.mark.usefixtures("from_root")
 @pytest.mark.parametrize("subject", ["asyncio", "fastloop", "floor"])
-@pytest.mark.parametrize("workload", ["bulk_send", "bulk_write", "bulk_read"])
-def test_a_client_goes_in_the_middle(subject: str, workload: str) -> None:
-    """The server has it behind it when the next one comes."""
+@pytest.mark.parametrize(
+    "workload", ["bulk_send", "bulk_write", "bulk_read", "udp_1k_50", "turnover_50"]
+)
+def test_the_load_stands_still_between_turns(subject: str, workload: str) -> None:
+    """What was under way when a turn ended does not keep the next from beginning."""
     from benchmarks.measure import ready
     from benchmarks.workloads import find
 
@@ -100,6 +124,7 @@ def test_a_client_goes_in_the_middle(subject: str, workload: str) -> None:
             result = measure()
             assert (result.missing or result.failed) is None
             assert result.value
+            assert result.busy is not None
 
 
 @pytest.mark.usefixtures("from_root")
@@ -286,8 +311,9 @@ def test_fewer_bytes_are_better() -> None:
 @pytest.mark.parametrize("turns", [1, 2])
 def test_turns_are_interleaved(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
     """Each begins with another subject; a round's processes are there at once."""
-    from benchmarks import runner, workload
+    from benchmarks import runner
     from benchmarks.measure import Measurement
+    from benchmarks.workload import LONGER
     from benchmarks.workloads import find
 
     said: list[str] = []
@@ -303,10 +329,13 @@ def test_turns_are_interleaved(monkeypatch: pytest.MonkeyPatch, turns: int) -> N
         said.append(f"-{subject}")
 
     monkeypatch.setattr(runner, "ready", ready)
-    monkeypatch.setattr(workload, "TURNS", turns)
     subjects = ["asyncio", "uvloop", "fastloop"]
-    plan = runner.Plan([find("ping_pong")], subjects, rounds=2)
-    results = runner.run(plan, lambda _: None)
+    ping_pong = find("ping_pong")
+    assert ping_pong.turn is not None
+    seconds = turns * ping_pong.turn / LONGER
+    plan = runner.Plan([ping_pong], subjects, rounds=2, seconds=seconds)
+    shown: list[runner.Progress] = []
+    results = runner.run(plan, shown.append)
     started, ended = [f"+{s}" for s in subjects], [f"-{s}" for s in subjects[::-1]]
     first = ["asyncio", "uvloop", "fastloop"]
     second = ["uvloop", "fastloop", "asyncio"]
@@ -317,6 +346,9 @@ def test_turns_are_interleaved(monkeypatch: pytest.MonkeyPatch, turns: int) -> N
         2 * turns
     ]
     assert plan.count() == 6 * turns
+    # once for each subject and round
+    assert [len(progress.turns) for progress in shown] == [turns] * 6
+    assert shown[-1].number == plan.count()
 
 
 @pytest.mark.usefixtures("from_root")
@@ -348,21 +380,21 @@ def test_a_server_stands_still_between_its_turns() -> None:
     from benchmarks.workloads import find
 
     def stopped() -> bool:
-        """Is our one server, in a moment?"""
+        """Is our one server, in a moment?  Its load waits to be asked."""
         end = time.monotonic() + 10
-        while states() != ["T"] and time.monotonic() < end:
+        while states() != ["S", "T"] and time.monotonic() < end:
             time.sleep(0.001)
-        return states() == ["T"]
+        return states() == ["S", "T"]
 
     def states() -> list[str]:
-        """Of the processes that this one has started."""
+        """Of the processes that this one has started, in order."""
         found = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 state, parent = path.read_text().rpartition(")")[2].split()[:2]
                 if int(parent) == os.getpid():
                     found.append(state)
-        return found
+        return sorted(found)
 
     assert states() == []
     with ready("asyncio", find("tcp_64_1"), 0.01) as measure:

@@ -11,7 +11,7 @@ from ..workload import Loop, Timed, register, served
 from .network import Echo, protocol
 
 FAMILY = "growth"
-LARGE = 100_000  # from here on once: it takes seconds to set up
+LARGE = 100_000
 
 
 def grown(title: str, sizes: tuple[int, ...], **options: Any) -> Any:
@@ -29,7 +29,6 @@ def grown(title: str, sizes: tuple[int, ...], **options: Any) -> Any:
                     family=FAMILY,
                     function=partial(function, size),
                     size=size,
-                    rounds=1 if size >= LARGE else None,
                     own_clock=True,
                     limit=240,
                     **{key: make(size) for key, make in options.items()},

@@ -224,7 +224,6 @@ network(
     "TCP echo, BufferedProtocol, 1 KiB",
     **of(protocol, BufferedEcho),
     floor="tcp",
-    often=3,
 )
 network(
     "streams_1k_50",
@@ -269,7 +268,6 @@ network(
     "TLS echo, 1 KiB",
     **of(tls_protocol, Echo),
     **TLS,
-    often=3,
     headline=True,
 )
 network(
@@ -286,9 +284,8 @@ network(
     **of(tls_stream, echo_chunks),
     **TLS,
     message=100 * KIB,
-    often=3,
 )
-BULK: dict[str, Any] = {"connections": 1, "message": 0, "unit": "B/s", "often": 6}
+BULK: dict[str, Any] = {"connections": 1, "message": 0, "unit": "B/s", "often": 4}
 network(
     "bulk_send",
     "protocol that sends without end",

@@ -81,14 +81,17 @@ def measure(
         clients = max(1, min(4, (os.cpu_count() or 2) - 1))
         options = [workload.kind, port, connections, seconds, clients]
     else:
-        options = ["127.0.0.1", port, connections, 1024, seconds]
+        options = ["127.0.0.1", port, connections, 1024]
     done = subprocess.run(
-        [*workload.load, *map(str, options)], stdout=subprocess.PIPE, text=True
+        [*workload.load, *map(str, options)],
+        input=f"{seconds}\n",  # the clients in C measure for each line they read
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if done.returncode != 0:
         sys.exit(f"the clients of the {workload.name} failed")
-    # the clients in C say first that they are running
-    return Measurement(*map(float, done.stdout.splitlines()[-1].split()))
+    # those say before that they are running, and behind how busy a server was
+    return Measurement(*map(float, done.stdout.splitlines()[-1].split()[:3]))
 
 
 def compile_load(folder: Path) -> list[str]:
