@@ -67,8 +67,8 @@ receive(const FLTransport *t, char *buffer, size_t size)
 
 /* --- data ------------------------------------------------------------------------ */
 
-/* How much the next read may bring, judged by this one: 0 for what the shared
-   buffer serves best. */
+/* How much the next reads may bring, judged by all that has come at once: 0 for what
+   the shared buffer serves best. */
 static inline void
 expect(FLTransport *t, size_t size)
 {
@@ -235,7 +235,6 @@ read_bytes(FLTransport *t)
         no_data(t, n);
         return false;
     }
-    expect(t, (size_t)n);
     _PyBytes_Resize(&bytes, n); /* leaves NULL on failure */
     deliver(t, bytes);
     return (size_t)n == size;
@@ -261,7 +260,6 @@ read_shared(FLTransport *t)
         deliver_to_filter(t, scratch, (size_t)n);
     }
     else {
-        expect(t, (size_t)n);
         deliver(t, fl_received_bytes(t->loop, scratch, (size_t)n));
     }
     return n == FL_SCRATCH_SIZE;
@@ -293,10 +291,12 @@ read_cb(uv_stream_t *stream, ssize_t Py_UNUSED(nread),
     if (fl_loop_has_ended(t->loop)) {
         return; /* what has come is for the next run, or for the parent of a fork */
     }
+    size_t before = t->loop->received;
     int left = READS_MAX;
     while (FL_UNLIKELY(read_once(t)) && t->reading && t->loop->fatal == NULL
            && --left > 0) {
     }
+    expect(t, t->loop->received - before);
     fl_loop_take_gil(t->loop);
     if (fl_ring_count(&t->loop->ready) == 0) {
         if (t->pending.count > 0) {

@@ -161,6 +161,36 @@ def test_large(loop: Any, way: Any) -> None:
     loop.run_until_complete(main())
 
 
+def test_messages_that_were_shorter_once(loop: Any) -> None:
+    """What has been read at once will be again, however the last piece ended."""
+
+    class Pieces(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.sizes: list[int] = []
+
+        def data_received(self, data: bytes) -> None:
+            self.sizes.append(len(data))
+
+    pieces: list[tuple[int, int]] = []
+
+    async def main() -> None:
+        ours, peer = socket.socketpair()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
+        with peer:
+            transport, protocol = await loop.create_unix_connection(Pieces, sock=ours)
+            for size in (100_000, 36_000, 100_000, 100_000, 200_000, 200_000):
+                protocol.sizes.clear()
+                peer.sendall(bytes(size))
+                await until(lambda size=size: sum(protocol.sizes) == size)
+                pieces.append((size, len(protocol.sizes)))
+            transport.close()
+
+    loop.run_until_complete(main())
+    # one that is longer than those before may come in several
+    assert pieces[3] == (100_000, 1)
+    assert pieces[5] == (200_000, 1)
+
+
 def test_written(loop: Any) -> None:
     """What was written and has not left is not changed by what is read meanwhile."""
 
