@@ -95,6 +95,10 @@ struct fl_stream_link {
 struct fl_stream_feed_link {
     PyTypeObject *type; /* borrowed: the state has it */
     int (*feed)(struct fl_state *st, PyObject *protocol, PyObject *data);
+    /* NULL if its reader keeps the objects it is fed */
+    int (*fill)(struct fl_state *st, PyObject *protocol, size_t size,
+                Py_ssize_t (*source)(void *from, char *place, size_t size),
+                void *from, Py_ssize_t *got);
 };
 
 #endif

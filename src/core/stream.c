@@ -15,7 +15,8 @@ fl_stream_offer_transport(fl_state *st, PyTypeObject *type,
 }
 
 void
-fl_stream_offer_protocol(fl_state *st, PyTypeObject *type, fl_stream_feed feed)
+fl_stream_offer_protocol(fl_state *st, PyTypeObject *type, fl_stream_feed feed,
+                         fl_stream_fill fill)
 {
     struct fl_stream_feed_link *link = st->stream_feeds;
     while (link->type != NULL) {
@@ -24,6 +25,7 @@ fl_stream_offer_protocol(fl_state *st, PyTypeObject *type, fl_stream_feed feed)
     }
     link->type = type;
     link->feed = feed;
+    link->fill = fill;
 }
 
 /* --- who overrides what ----------------------------------------------------------- */

@@ -20,11 +20,18 @@ struct fl_stream_transport {
 typedef int (*fl_stream_feed)(fl_state *st, PyObject *protocol,
                               PyObject *data);
 
+/* Where data comes from: put up to `size` bytes there, return how many or, with nothing
+   done, anything else that the caller will understand.  Runs no code of Python's. */
+typedef Py_ssize_t (*fl_stream_source)(void *from, char *place, size_t size);
+typedef int (*fl_stream_fill)(fl_state *st, PyObject *protocol, size_t size,
+                              fl_stream_source source, void *from,
+                              Py_ssize_t *got);
+
 /* Offer them: called once for each type, when the module is made. */
 void fl_stream_offer_transport(fl_state *st, PyTypeObject *type,
                                const struct fl_stream_transport *ops);
 void fl_stream_offer_protocol(fl_state *st, PyTypeObject *type,
-                              fl_stream_feed feed);
+                              fl_stream_feed feed, fl_stream_fill fill);
 
 /* HOT: give data, exact bytes, to the reader of a stream's protocol (which may be NULL).
    1: did; 0: data_received() is to be called, and nothing has been done; -1: an
@@ -38,6 +45,25 @@ fl_stream_feed_protocol(fl_state *st, PyObject *protocol, PyObject *data)
             int fed = st->stream_feeds[i].feed(st, protocol, data);
             Py_DECREF(protocol);
             return fed;
+        }
+    }
+    return 0;
+}
+
+/* As fl_stream_feed_protocol(), of data that has not been read: up to `size` bytes go
+   from the source straight to where the reader keeps them.  1: the source was asked, and
+   has said *got; 0: it was not asked; -1: an exception. */
+static inline int
+fl_stream_fill_protocol(fl_state *st, PyObject *protocol, size_t size,
+                        fl_stream_source source, void *from, Py_ssize_t *got)
+{
+    for (int i = 0; protocol != NULL && i < FL_STREAM_PROTOCOLS; i++) {
+        const struct fl_stream_feed_link *link = &st->stream_feeds[i];
+        if (link->fill != NULL && Py_IS_TYPE(protocol, link->type)) {
+            Py_INCREF(protocol);
+            int filled = link->fill(st, protocol, size, source, from, got);
+            Py_DECREF(protocol);
+            return filled;
         }
     }
     return 0;

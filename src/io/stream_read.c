@@ -217,12 +217,40 @@ read_buffered(FLTransport *t)
     return full;
 }
 
-/* Much is expected: the kernel fills the bytes object itself. */
+static Py_ssize_t
+receive_from(void *transport, char *place, size_t size)
+{
+    return receive(transport, place, size);
+}
+
+/* Let the kernel fill the buffer of a stream's reader, if that has one that is simple to
+   fill.  1: it did, and has said *n; -1 after a fatal error. */
+static inline int
+read_into_reader(FLTransport *t, size_t size, Py_ssize_t *n)
+{
+    int filled = fl_stream_fill_protocol(t->loop->st, t->protocol, size,
+                                         receive_from, t, n);
+    if (FL_UNLIKELY(filled < 0)) {
+        fl_transport_fatal_error(
+            t, "Fatal error: protocol.data_received() call failed.");
+    }
+    return filled;
+}
+
+/* Much is expected: the kernel puts it into its final place. */
 static bool
-read_bytes(FLTransport *t)
+read_directly(FLTransport *t)
 {
     fl_loop_take_gil(t->loop);
     size_t size = t->expected;
+    Py_ssize_t got;
+    int filled = read_into_reader(t, size, &got);
+    if (filled != 0) {
+        if (filled > 0 && FL_UNLIKELY(got <= 0)) {
+            no_data(t, got);
+        }
+        return filled > 0 && got == (Py_ssize_t)size;
+    }
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
     if (bytes == NULL) {
         PyErr_Clear();
@@ -271,7 +299,7 @@ read_once(FLTransport *t)
     if (FL_UNLIKELY(t->buffered)) {
         return read_buffered(t);
     }
-    return t->expected > 0 && t->filter == NULL ? read_bytes(t)
+    return t->expected > 0 && t->filter == NULL ? read_directly(t)
                                                 : read_shared(t);
 }
 

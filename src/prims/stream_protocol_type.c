@@ -454,9 +454,10 @@ fl_stream_protocol_init_types(PyObject *module)
         < 0) {
         return -1;
     }
-    fl_stream_offer_protocol(st, st->StreamProtocolType, fl_protocol_feed);
+    fl_stream_offer_protocol(st, st->StreamProtocolType, fl_protocol_feed,
+                             NULL);
     fl_stream_offer_protocol(
         st, (PyTypeObject *)st->imp.asyncio_StreamReaderProtocol,
-        fl_stock_feed);
+        fl_stock_feed, fl_stock_fill);
     return 0;
 }

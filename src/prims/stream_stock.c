@@ -4,8 +4,10 @@
    What asyncio's StreamReaderProtocol.data_received() does to its reader is done here,
    attribute by attribute, as long as both are exactly asyncio's classes, nobody has
    put another method into a class or an object, and all is as simple as it mostly is:
-   a task of ours waits or nobody, and the transport need not be paused.  In every
-   other case nothing is done and the method is called. */
+   a task of ours waits or nobody, and if there is too much data the transport is one of
+   ours.  In every other case nothing is done and the method is called.
+
+   Much data is received into the reader's buffer: no bytes object is made of it. */
 #include "prims/stream_stock.h"
 
 #include "core/future.h"
@@ -173,41 +175,122 @@ wake(fl_state *st, PyObject *reader, PyObject *waiter)
     return fl_future_done(future) ? 0 : fl_future_set_result(future, Py_None);
 }
 
-static int
-feed_reader(fl_state *st, PyObject *reader, PyObject *data)
+/* A reader that takes data in the simple way. */
+struct target {
+    PyObject *reader, *buffer, *waiter; /* owned */
+    PyObject
+        *transport; /* owned; one of ours, to be paused if there is too much */
+    const struct fl_stream_transport *ops; /* of that */
+    Py_ssize_t room;
+};
+
+static inline void
+release(struct target *target)
 {
-    if (is_at_eof(st, reader)) {
+    Py_XDECREF(target->transport);
+    Py_XDECREF(target->waiter);
+    Py_XDECREF(target->buffer);
+    Py_XDECREF(target->reader);
+}
+
+/* Is there a transport of ours which the reader has not paused? */
+static bool
+may_pause(fl_state *st, struct target *target)
+{
+    PyObject *paused = get(target->reader, st->str._paused);
+    Py_XDECREF(paused); /* False, which lives */
+    target->transport = get(target->reader, st->str._transport);
+    if (paused != Py_False || target->transport == NULL) {
+        return false;
+    }
+    target->ops = fl_stream_transport_of(st, target->transport);
+    return target->ops != NULL;
+}
+
+/* Whether so much may go to the protocol's reader; then the target is filled in. */
+static inline bool
+may_feed(fl_state *st, PyObject *protocol, size_t size, struct target *target)
+{
+    *target = (struct target){0};
+    if (FL_UNLIKELY(!are_plain_classes(st)
+                    || !is_own_method(st, protocol, st->str.data_received,
+                                      DATA_RECEIVED))) {
+        return false;
+    }
+    PyObject *reader = target->reader = reader_of(st, protocol);
+    if (FL_UNLIKELY(reader == NULL) || is_at_eof(st, reader)) {
+        return false;
+    }
+    PyObject *buffer = target->buffer = get(reader, st->str._buffer);
+    target->waiter = get(reader, st->str._waiter);
+    target->room = room_of(st, reader);
+    if (buffer == NULL || !PyByteArray_CheckExact(buffer)
+        || !wakes_directly(st, target->waiter) || target->room < 0) {
+        return false;
+    }
+    return PyByteArray_GET_SIZE(buffer) <= target->room - (Py_ssize_t)size
+           || may_pause(st, target);
+}
+
+/* What follows when data is in the buffer.  0, or -1 with an exception. */
+static int
+after_feeding(fl_state *st, struct target *target)
+{
+    if (wake(st, target->reader, target->waiter) < 0) {
+        return -1;
+    }
+    if (PyByteArray_GET_SIZE(target->buffer) <= target->room) {
         return 0;
     }
-    PyObject *buffer = get(reader, st->str._buffer);
-    PyObject *waiter = get(reader, st->str._waiter);
-    int fed = 0;
-    if (buffer != NULL && PyByteArray_CheckExact(buffer)
-        && wakes_directly(st, waiter)
-        && PyByteArray_GET_SIZE(buffer)
-               <= room_of(st, reader) - PyBytes_GET_SIZE(data)) {
-        fed =
-            extend(buffer, data) < 0 || wake(st, reader, waiter) < 0 ? -1 : 1;
+    FL_ASSERT(target->ops != NULL);
+    if (target->ops->pause_reading(target->transport) < 0) {
+        return -1;
     }
-    Py_XDECREF(waiter);
-    Py_XDECREF(buffer);
-    return fed;
+    return PyObject_SetAttr(target->reader, st->str._paused, Py_True);
 }
 
 /* HOT */
 int
 fl_stock_feed(fl_state *st, PyObject *protocol, PyObject *data)
 {
-    if (FL_UNLIKELY(!are_plain_classes(st)
-                    || !is_own_method(st, protocol, st->str.data_received,
-                                      DATA_RECEIVED))) {
-        return 0;
+    struct target target;
+    int fed = 0;
+    if (may_feed(st, protocol, (size_t)PyBytes_GET_SIZE(data), &target)) {
+        fed = extend(target.buffer, data) < 0 || after_feeding(st, &target) < 0
+                  ? -1
+                  : 1;
     }
-    PyObject *reader = reader_of(st, protocol);
-    if (FL_UNLIKELY(reader == NULL)) {
-        return 0;
-    }
-    int fed = feed_reader(st, reader, data);
-    Py_DECREF(reader);
+    release(&target);
     return fed;
+}
+
+/* Make room in a buffer and let the source fill it.  0, or -1 with an exception. */
+static int
+take_from(PyObject *buffer, size_t size, fl_stream_source source, void *from,
+          Py_ssize_t *got)
+{
+    Py_ssize_t before = PyByteArray_GET_SIZE(buffer);
+    if (PyByteArray_Resize(buffer, before + (Py_ssize_t)size) < 0) {
+        return -1;
+    }
+    *got = source(from, PyByteArray_AS_STRING(buffer) + before, size);
+    return PyByteArray_Resize(buffer, before + (*got > 0 ? *got : 0));
+}
+
+/* HOT */
+int
+fl_stock_fill(fl_state *st, PyObject *protocol, size_t size,
+              fl_stream_source source, void *from, Py_ssize_t *got)
+{
+    struct target target;
+    int filled = 0;
+    if (may_feed(st, protocol, size, &target)) {
+        filled = take_from(target.buffer, size, source, from, got);
+        if (filled == 0 && *got > 0) {
+            filled = after_feeding(st, &target);
+        }
+        filled = filled < 0 ? -1 : 1;
+    }
+    release(&target);
+    return filled;
 }

@@ -12,6 +12,8 @@ import contextvars
 import copy
 import gc
 import os
+import random
+import socket
 import sys
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -309,6 +311,105 @@ def test_little_data_comes_to_asyncios_reader_without_a_call(
     fast_loop.run_until_complete(main())
     assert "readexactly" in called and "turns" in called
     assert not {"data_received", "feed_data", "_wakeup_waiter"} & set(called)
+
+
+@contextlib.asynccontextmanager
+async def asyncios_reader(limit: int = 1 << 16) -> AsyncIterator[Any]:
+    """A reader of asyncio's that expects much, and the socket that feeds it."""
+    ours, peer = socket.socketpair()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
+    with peer:
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=limit)
+        for _ in range(3):
+            peer.sendall(bytes(70_000))
+            await reader.readexactly(70_000)
+        try:
+            yield reader, peer
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError, AssertionError, BufferError):
+                await writer.wait_closed()
+
+
+@pytest.mark.parametrize("limit", [1000, 40_000, 1 << 16, 1 << 20])
+def test_much_data_comes_to_asyncios_reader(limit: int) -> None:
+    """Where it goes into the reader's buffer directly, and where that is too small."""
+
+    async def scenario(loop: Any) -> Any:
+        seen: list[Any] = []
+        async with asyncios_reader(limit) as (reader, peer):
+            for size in (100_000, 36_000, 1, 100_000, 100_000, 0, 70_000):
+                data = random.Random(size).randbytes(size)
+                peer.sendall(data)
+                assert await reader.readexactly(size // 2) == data[: size // 2]
+                assert await reader.readexactly(size - size // 2) == data[size // 2 :]
+            peer.sendall(b"more")
+            peer.shutdown(socket.SHUT_WR)
+            seen.append(await reader.read())
+            seen.append(reader.at_eof())
+            seen.append(bytes(reader._buffer))
+        return seen
+
+    fastloop.unpatch()
+    answers = []
+    for factory in (asyncio.new_event_loop, fastloop.new_event_loop):
+        loop = factory()
+        answers.append(loop.run_until_complete(scenario(loop)))
+        loop.close()
+    assert answers[0] == answers[1] == [b"more", True, b""]
+
+
+def test_much_data_comes_to_asyncios_reader_without_a_call(fast_loop: Any) -> None:
+    fastloop.unpatch()
+    called = []
+
+    async def main() -> None:
+        async with asyncios_reader() as (reader, peer):
+            sys.setprofile(lambda frame, *_: called.append(frame.f_code.co_name))
+            for _ in range(3):
+                peer.sendall(bytes(70_000))
+                assert await reader.readexactly(70_000) == bytes(70_000)
+            sys.setprofile(None)
+
+    fast_loop.run_until_complete(main())
+    assert "readexactly" in called
+    assert not {"data_received", "feed_data", "_wakeup_waiter"} & set(called)
+
+
+@pytest.mark.parametrize("what", ["view", "reset", "eof fed", "nobody waits"])
+def test_much_is_expected_and_something_else_comes(fast_loop: Any, what: str) -> None:
+    fastloop.unpatch()
+    reports: list[Any] = []
+    fast_loop.set_exception_handler(lambda _, context: reports.append(context))
+
+    async def main() -> None:
+        async with asyncios_reader() as (reader, peer):
+            if what == "view":
+                with memoryview(reader._buffer):
+                    peer.sendall(b"y")
+                    await until(lambda: reports)
+                assert reader._buffer == b""
+                assert type(reports[0]["exception"]) is BufferError
+            elif what == "reset":
+                peer.setblocking(False)
+                reader._transport.write(b"nobody reads this")
+                await turns()
+                peer.close()
+                with pytest.raises(ConnectionResetError):
+                    await reader.read(1)
+                assert reader._buffer == b""
+            elif what == "eof fed":
+                reader.feed_eof()
+                peer.sendall(b"y")
+                await until(lambda: reports)
+                assert type(reports[0]["exception"]) is AssertionError
+            else:
+                peer.sendall(b"y" * 50_000)
+                await until(lambda: reader._buffer)
+                assert await reader.readexactly(50_000) == b"y" * 50_000
+
+    fast_loop.run_until_complete(main())
+    assert len(reports) == (what in ("view", "eof fed"))
 
 
 @pytest.mark.parametrize(
