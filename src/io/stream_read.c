@@ -316,6 +316,10 @@ read_cb(uv_stream_t *stream, ssize_t Py_UNUSED(nread),
         const uv_buf_t *Py_UNUSED(buf))
 {
     FLTransport *t = fl_transport_of(stream); /* the loop holds it */
+    if (FL_UNLIKELY(!t->reading)) {
+        fl_transport_stop_reading(t);
+        return;
+    }
     if (fl_loop_has_ended(t->loop)) {
         return; /* what has come is for the next run, or for the parent of a fork */
     }
@@ -347,21 +351,29 @@ fl_transport_start_reading(FLTransport *t)
     if (t->reading || t->phase != FL_TRANSPORT_OPEN) {
         return;
     }
-    int rc = uv_read_start(&t->uv.stream, alloc_cb, read_cb);
+    int rc = t->watched ? 0 : uv_read_start(&t->uv.stream, alloc_cb, read_cb);
     if (rc < 0) {
         fl_raise_uv(rc);
         fl_transport_fatal_error(t, "Fatal read error on socket transport");
         return;
     }
-    t->reading = true;
+    t->reading = t->watched = true;
 }
 
 void
 fl_transport_stop_reading(FLTransport *t)
 {
-    if (!t->reading) {
-        return;
-    }
     t->reading = false;
-    uv_read_stop(&t->uv.stream);
+    if (t->watched) {
+        t->watched = false;
+        uv_read_stop(&t->uv.stream);
+    }
+}
+
+/* A stream's reader that has got much pauses, and goes on as soon as its task has run:
+   libuv, and the kernel, are told only if there is more before that. */
+void
+fl_transport_pause_reading(FLTransport *t)
+{
+    t->reading = false;
 }

@@ -77,7 +77,8 @@ typedef struct FLTransport {
 
     uint8_t phase;         /* enum fl_transport_phase */
     bool buffered : 1;     /* a BufferedProtocol */
-    bool reading : 1;      /* libuv reads */
+    bool reading : 1;      /* data is wanted */
+    bool watched : 1;      /* libuv says when there is data */
     bool paused : 1;       /* pause_reading() was called */
     bool eof_written : 1;  /* write_eof() was called */
     bool write_closed : 1; /* shutdown(SHUT_WR) was done */
@@ -154,6 +155,8 @@ fl_transport_of(const uv_stream_t *stream)
 /* stream_read.c ------------------------------------------------------------------ */
 void fl_transport_start_reading(FLTransport *t);
 void fl_transport_stop_reading(FLTransport *t);
+/* Stop, maybe not for long. */
+void fl_transport_pause_reading(FLTransport *t);
 
 /* stream_write.c ----------------------------------------------------------------- */
 void fl_transport_init_writing(FLTransport *t);

@@ -175,7 +175,7 @@ pause_reading(FLTransport *self)
     if (self->phase < FL_TRANSPORT_CLOSING
         && self->phase != FL_TRANSPORT_NEW) {
         self->paused = true;
-        fl_transport_stop_reading(self);
+        fl_transport_pause_reading(self);
     }
 }
 
