@@ -159,14 +159,14 @@ is_looking(const FLLoop *loop)
            && fl_wakeup_state(&loop->wakeup) == FL_LOOKING;
 }
 
-/* Poll until something has come, for a short time and without the GIL; then say whether to
-   sleep.  All callbacks of libuv take the GIL back. */
-static bool
-spin(FLLoop *loop)
+/* Poll until something has come, for `most` nanoseconds and without the GIL.  All callbacks
+   of libuv take the GIL back. */
+static void
+look(FLLoop *loop, int64_t most)
 {
-    int64_t end = fl_clock_ns() + loop->spin.limit;
+    int64_t end = fl_clock_ns() + most;
     /* a clock may stand still: one that a test has put in the place of time */
-    int64_t polls = loop->spin.limit / FL_SPIN_POLL_NS;
+    int64_t polls = most / FL_SPIN_POLL_NS;
     uv_run(&loop->uv, UV_RUN_NOWAIT);
     if (is_looking(loop)) {
         /* whom we wait for may wait for this processor: a thread of the executor */
@@ -175,6 +175,13 @@ spin(FLLoop *loop)
     while (is_looking(loop) && --polls > 0 && fl_clock_ns() < end) {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
     }
+}
+
+/* Look for events; then say whether to sleep. */
+static bool
+spin(FLLoop *loop)
+{
+    look(loop, loop->spin.limit);
     bool sleep =
         loop->released != NULL && fl_wakeup_fall_asleep(&loop->wakeup);
     fl_spin_ended(&loop->spin, !sleep);
@@ -184,10 +191,10 @@ spin(FLLoop *loop)
 static void
 poll_and_sleep(FLLoop *loop)
 {
-    bool look = fl_spin_begins(&loop->spin);
-    fl_wakeup_set(&loop->wakeup, look ? FL_LOOKING : FL_ASLEEP);
+    bool looks = fl_spin_begins(&loop->spin);
+    fl_wakeup_set(&loop->wakeup, looks ? FL_LOOKING : FL_ASLEEP);
     loop->released = PyEval_SaveThread();
-    if (!look || spin(loop)) {
+    if (!looks || spin(loop)) {
         uv_run(&loop->uv, UV_RUN_ONCE);
     }
     fl_loop_take_gil(loop);
@@ -215,25 +222,29 @@ has_work(const FLLoop *loop)
            || loop->fatal != NULL || uv_backend_timeout(&loop->uv) == 0;
 }
 
-/* ppoll() that ends when it is to.  The kernel may let a thread sleep for longer, usually
-   by 50 microseconds, so that timers fall together: half as long again as a sleep of 100
-   that was asked for. */
-static int
-poll_on_time(struct pollfd *fd, const struct timespec *most)
+/* Sleep on libuv's descriptor for so many nanoseconds: whether there is something for
+   libuv.  The kernel may let a thread sleep for longer, usually by 50 microseconds, so
+   that timers fall together: half as long again as a sleep of 100 that was asked for. */
+static bool
+doze(FLLoop *loop, int64_t ns)
 {
+    struct pollfd fd = {.fd = uv_backend_fd(&loop->uv), .events = POLLIN};
+    struct timespec timeout = {.tv_nsec = (long)ns};
     int slack = prctl(PR_GET_TIMERSLACK, 0UL, 0UL, 0UL, 0UL);
     bool change =
         slack > (int)NAP_SLACK_NS
         && prctl(PR_SET_TIMERSLACK, NAP_SLACK_NS, 0UL, 0UL, 0UL) == 0;
-    int ready = ppoll(fd, 1, most, NULL);
+    int ready = ppoll(&fd, 1, &timeout, NULL);
     if (change) {
         prctl(PR_SET_TIMERSLACK, (unsigned long)slack, 0UL, 0UL, 0UL);
     }
-    return ready;
+    return ready > 0;
 }
 
 /* Sleep less than libuv can: less than a millisecond.  A poll that does not block tells
-   the kernel what libuv waits for; then its descriptor is slept on. */
+   the kernel what libuv waits for; then its descriptor is slept on.  To wake up costs
+   about as long as the loop may look: so much of a nap up to twice as long is spent on
+   looking, and the loop is there when the timer is due. */
 static void
 nap(FLLoop *loop, double left)
 {
@@ -241,13 +252,23 @@ nap(FLLoop *loop, double left)
     if (has_work(loop)) {
         return;
     }
-    struct pollfd backend = {.fd = uv_backend_fd(&loop->uv), .events = POLLIN};
-    struct timespec most = {.tv_nsec = (long)ceil(left * 1e9)};
-    fl_wakeup_set(&loop->wakeup, FL_ASLEEP);
+    int64_t most = (int64_t)ceil(left * 1e9), due = fl_clock_ns() + most;
+    int64_t looks = most <= 2 * loop->spin.limit ? loop->spin.limit : 0;
+    bool sleeps = most > looks;
+    fl_wakeup_set(&loop->wakeup, sleeps ? FL_ASLEEP : FL_LOOKING);
     loop->released = PyEval_SaveThread();
-    int ready = poll_on_time(&backend, &most);
+    bool ready = sleeps && doze(loop, most - looks);
+    if (looks > 0 && !ready
+        && (!sleeps || fl_wakeup_start_looking(&loop->wakeup))) {
+        look(loop, due - fl_clock_ns());
+        int64_t left_ns = due - fl_clock_ns();
+        if (FL_UNLIKELY(left_ns > 0) && is_looking(loop)
+            && fl_wakeup_fall_asleep(&loop->wakeup)) {
+            ready = doze(loop, left_ns); /* the clock stands still */
+        }
+    }
     fl_loop_take_gil(loop);
-    if (ready > 0) {
+    if (ready) {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
     }
 }

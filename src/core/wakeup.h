@@ -12,8 +12,8 @@
 #  define FL_EVENTFD
 #endif
 
-/* Written with the GIL held, but for one change: a loop that looks for events without
-   the GIL and has found none falls asleep. */
+/* Written with the GIL held, but for two changes: a loop that looks for events without
+   the GIL and has found none falls asleep, and one that has slept begins to look. */
 enum fl_sleep {
     FL_AWAKE = 0, /* has the GIL, or will look at the ready ring in any case */
     FL_LOOKING,   /* polls without blocking: will see that it is woken */
@@ -50,6 +50,14 @@ fl_wakeup_fall_asleep(struct fl_wakeup *wakeup)
 {
     int looking = FL_LOOKING;
     return atomic_compare_exchange_strong(&wakeup->state, &looking, FL_ASLEEP);
+}
+
+/* And back. */
+static inline bool
+fl_wakeup_start_looking(struct fl_wakeup *wakeup)
+{
+    int asleep = FL_ASLEEP;
+    return atomic_compare_exchange_strong(&wakeup->state, &asleep, FL_LOOKING);
 }
 
 #endif

@@ -69,10 +69,10 @@ def test_all_that_ends_a_sleep(fast_loop: Any, seconds: float) -> None:
     done: list[str] = []
 
     async def timers() -> None:
-        for i in range(60):
+        for delay in (0, 0.00002, 0.00008, 0.00015, 0.0006, 0.0025) * 10:
             began = loop.time()
-            await asyncio.sleep(i % 6 * 0.0005)
-            assert loop.time() - began >= i % 6 * 0.0005
+            await asyncio.sleep(delay)
+            assert loop.time() - began >= delay
         done.append("timers")
 
     async def threads() -> None:
@@ -105,7 +105,7 @@ import asyncio, fastloop
 
 async def main():
     for _ in range(300):
-        await asyncio.sleep(0.002)
+        await asyncio.sleep({})
 
 fastloop.run(main())
 """
@@ -116,7 +116,9 @@ def test_attempts_in_vain_become_rare(
     strace: Callable[..., str], seconds: float
 ) -> None:
     calls = strace(
-        "epoll_wait,epoll_pwait", SLEEPING, env={"FASTLOOP_SPIN": str(seconds)}
+        "epoll_wait,epoll_pwait",
+        SLEEPING.format(0.002),
+        env={"FASTLOOP_SPIN": str(seconds)},
     )
     # the timeouts, in milliseconds
     polls = re.findall(r"epoll_p?wait\(\d+, .*, \d+, (-?\d+)[,)]", calls)
@@ -128,3 +130,16 @@ def test_attempts_in_vain_become_rare(
     # a loop that wakes up late polls, too, before it runs what is due
     assert attempts <= 30
     assert attempts > (1 if seconds else -1)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.001])
+def test_what_is_shorter_is_not_slept(
+    strace: Callable[..., str], seconds: float
+) -> None:
+    """A sleep that looking for so long can fill is one look."""
+    environment = {"FASTLOOP_SPIN": str(seconds)}
+    calls = strace("ppoll", SLEEPING.format(0.0008), env=environment)
+    if seconds:
+        assert "ppoll" not in calls
+    else:
+        assert calls.count("ppoll") >= 150

@@ -60,13 +60,16 @@ fastloop.run(main(), primitives=False)
 """
 
 
-def test_short_sleeps_are_not_rounded_to_milliseconds(clock: Path) -> None:
+@pytest.mark.parametrize("looks", ["0", "0.00005", "0.001"])
+def test_short_sleeps_are_not_rounded_to_milliseconds(clock: Path, looks: str) -> None:
+    """And end although this clock stands still while the loop looks."""
     done = subprocess.run(
         [sys.executable, "-c", NAPS],
         env={
             **os.environ,
             "LD_PRELOAD": f"{os.environ.get('LD_PRELOAD', '')} {clock}".strip(),
             "PYTHONPATH": os.pathsep.join(sys.path),
+            "FASTLOOP_SPIN": looks,
         },
         stdout=subprocess.PIPE,
         text=True,
