@@ -401,6 +401,8 @@ _CHILD = "import io_support; io_support.run_isolated()"
 def isolated(test: Callable[..., None]) -> Callable[..., None]:
     """Run a test in a process of its own, so that a crash is one failed test.
 
+    Tests that fork are among them: in a process with threads, the child may wait for
+    ever for a lock that one of them held, such as the allocator's of the sanitizers.
     The process has to end well and to print nothing.  Of the fixtures, only
     ``loop_factory`` and parameters that JSON can hold get there.
     """

@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from io_support import HOST, Loop, Recorder, until
+from io_support import HOST, Loop, LoopFactory, Recorder, isolated, until
 
 FORGIVEN = {
     "read": {"subprocess_exec", "subprocess_shell"},
@@ -65,7 +65,10 @@ def test_tool_sees_calls(loop: Loop) -> None:
     assert seen == ["stat"]
 
 
-def test_starting_a_process(loop: Loop) -> None:
+@isolated
+def test_starting_a_process(loop_factory: LoopFactory) -> None:
+    loop = loop_factory()
+
     async def main() -> None:
         # preexec_fn: the way that reads the child's errors, on every version
         proc = await asyncio.create_subprocess_exec("true", preexec_fn=os.getpid)
@@ -78,6 +81,7 @@ def test_starting_a_process(loop: Loop) -> None:
     with blocking_calls() as seen:
         loop.run_until_complete(main())
     assert seen == []
+    loop.close()
 
 
 def test_listening_at_a_path(loop: Loop, tmp_path: Path) -> None:

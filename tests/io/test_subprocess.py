@@ -240,9 +240,6 @@ def test_parameters_of_popen(loop: Loop, tmp_path: Path) -> None:
         assert (await run(process_group=0))[2]
         assert (await run(start_new_session=True))[2:4] == (True, True)
         assert (await run(umask=0o27))[4] == 0o27
-        called: list[int] = []
-        await run(preexec_fn=lambda: called.append(1))
-        assert called == []  # it was called in the child
         await run(user=os.getuid(), group=os.getgid(), pipesize=65536)
         reader, writer = os.pipe()
         assert not (await run(writer))[5]
@@ -267,7 +264,6 @@ def test_parameters_of_popen(loop: Loop, tmp_path: Path) -> None:
         {"unknown": 1},
         {"cwd": "/nowhere/at/all"},
         {"stdin": 77_777},
-        {"preexec_fn": lambda: 1 / 0},
     ],
 )
 @pytest.mark.parametrize("method", ["subprocess_exec", "subprocess_shell"])
@@ -281,6 +277,26 @@ def test_wrong_arguments(method: str, options: dict[str, Any]) -> None:
     assert issubclass(on_both(scenario)[0], Exception)
     gc.collect()
     assert descriptors() == before
+
+
+@isolated
+def test_preexec_fn(loop_factory: LoopFactory) -> None:
+    """It is called in the child, and what it raises is the caller's error."""
+    called: list[int] = []
+
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec(
+            "true", preexec_fn=lambda: called.append(1)
+        )
+        assert await process.wait() == 0
+        assert called == []
+        for start in (asyncio.create_subprocess_exec, asyncio.create_subprocess_shell):
+            with pytest.raises(subprocess.SubprocessError, match="preexec_fn"):
+                await start("true", preexec_fn=lambda: 1 / 0)
+        assert children() == []
+
+    with contextlib.closing(loop_factory()) as loop:
+        loop.run_until_complete(main())
 
 
 def test_wrong_commands() -> None:
@@ -857,6 +873,7 @@ loop.run_until_complete(main())
         os.kill(pid, signal.SIGKILL)
 
 
+@isolated
 def test_fork_while_a_process_runs() -> None:
     """A forked child closes the loop; its parent's process is still waited for."""
     loop = fastloop.new_event_loop()
