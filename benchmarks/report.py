@@ -31,9 +31,9 @@ METHOD = """
   the one that is measured: servers are stopped, clients and the others wait to be
   asked, with their connections open and no message under way.  So the machine, which
   changes by a third within tenths of a second, is the same for all: one program under
-  two names differs by half a percent.  A value is the median of the turns, a ratio the
-  median of the ratios within each turn.  Ratios are to uvloop; more is better, also
-  where bytes are counted.
+  two names differs by less than a percent.  A value is the median of the turns, a
+  ratio the median of the ratios within each turn.  Ratios are to uvloop; more is
+  better, also where bytes are counted.
 - Each process is fresh, and pinned to one core.  Its clients run on another one; they
   are one C program (`benchmarks/load.c`) that does little more than its system calls.
   `busy` in the JSON is the part of the time that a server was running: where it is near
