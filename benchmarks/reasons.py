@@ -84,7 +84,7 @@ REASONS = {
     "streams_100k_50": (
         "Without patch() the reader is asyncio's: it copies all that comes twice."
     ),
-    "aiohttp_server": (f"{shares(21, 65, 2)}"),
+    "aiohttp_server": shares(21, 65, 2),
     "uvicorn": shares(35, 52, 3),
     "uvicorn_10k": shares(39, 51, 2),
     "getaddrinfo": (
@@ -97,7 +97,7 @@ REASONS = {
         "of the client's processor, 13 µs with zuvloop, 16 µs with uvloop.  With one "
         "connection, where PostgreSQL is not the limit, fastloop is 1.5x and more."
     ),
-    "websockets": ("Nearly all of the time is the library's, in Python."),
+    "websockets": "Nearly all of the time is the library's, in Python.",
     "subprocess_spawn": "fork() and exec() take the time: Popen starts the process.",
     "idle_tcp": (
         "The transport with libuv's handle takes 640 bytes; the protocol, which every "

@@ -290,10 +290,15 @@ def test_preexec_fn(loop_factory: LoopFactory) -> None:
         )
         assert await process.wait() == 0
         assert called == []
+        await turns(3)
+        before = descriptors()
         for start in (asyncio.create_subprocess_exec, asyncio.create_subprocess_shell):
             with pytest.raises(subprocess.SubprocessError, match="preexec_fn"):
                 await start("true", preexec_fn=lambda: 1 / 0)
+        await turns(3)
+        gc.collect()
         assert children() == []
+        assert descriptors() == before
 
     with contextlib.closing(loop_factory()) as loop:
         loop.run_until_complete(main())
